@@ -1,0 +1,310 @@
+//! The text door: how a connection becomes a member, and its lines become the room's.
+//!
+//! The entry type is [`Door`].
+//! One lock is the room's sequence: whoever joins, leaves, speaks or takes another name does so at one
+//! moment for everybody, and nothing is waited for meanwhile.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use socketserver::codec::{Line, Lines};
+use socketserver::{Address, Broadcast, Connection, Membership, Outbox, RequestHandler};
+
+use crate::command::{Command, is_quit};
+use crate::names::{Names, label};
+use crate::room::{MemberId, Room, system};
+use crate::text::{escape_for_log, sanitise};
+
+/// After what pause a peer is heard that has not yet sent a line feed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What `/help` answers.
+const HELP: &str = "\
+* /nick NAME  take another name
+* /who        list who is here
+* /quit       leave; so does the word quit alone
+* //text      say /text
+";
+
+/// How a room is run.
+///
+/// ```
+/// use chat::{Names, Options};
+/// let options = Options::default().names(Names::Guest);
+/// assert!(!options.plain);
+/// ```
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Options {
+    /// Whether to speak as Python's `socketserver` chat did; default `false`.
+    ///
+    /// Then a message is relayed as the bytes that came, behind the sender's name, its line end if it
+    /// had one included; nothing is greeted, announced or understood but `quit`.
+    pub plain: bool,
+    /// What members are called who have not taken a nickname; default [`Names::Address`].
+    pub names: Names,
+}
+
+impl Options {
+    /// Sets [`plain`](Self#structfield.plain).
+    #[must_use]
+    pub fn plain(mut self, plain: bool) -> Self {
+        self.plain = plain;
+        self
+    }
+
+    /// Sets [`names`](Self#structfield.names).
+    #[must_use]
+    pub fn names(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+}
+
+/// A room and the door to it; clones lead to the same room.
+#[derive(Clone)]
+pub struct Door(Arc<Hall>);
+
+/// What the members share.
+struct Hall {
+    options: Options,
+    room: Mutex<Room>,
+    broadcast: Broadcast,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("options", &self.0.options).finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// The door to a new, empty room.
+    pub fn new(options: Options) -> Self {
+        let (room, broadcast) = (Mutex::default(), Broadcast::new());
+        Self(Arc::new(Hall { options, room, broadcast }))
+    }
+
+    /// How the room is run.
+    pub fn options(&self) -> Options {
+        self.0.options
+    }
+
+    /// The names of those who are here, the first who came first.
+    pub fn members(&self) -> Vec<String> {
+        self.0.lock().members().map(|(_, name)| name.to_string()).collect()
+    }
+
+    /// How many are here.
+    pub fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A handler for one connection.
+    ///
+    /// It is no public method: a room must not be given to an engine that shares no memory.
+    pub(crate) fn visit(&self) -> Visit {
+        Visit { door: self.clone() }
+    }
+}
+
+impl Hall {
+    fn lock(&self) -> MutexGuard<'_, Room> {
+        // Every critical section leaves the room whole.
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves one connection.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    door: Door,
+}
+
+impl RequestHandler for Visit {
+    fn handle(&mut self, connection: &mut Connection) -> io::Result<()> {
+        let outbox = connection.outbox()?;
+        let limit = connection.server().limits().line_bytes;
+        let mut seat = Seat::take(&self.door, connection.peer(), outbox)?;
+        let mut messages = connection.reader().messages(Lines::new(limit).or_pause(PAUSE));
+        loop {
+            match messages.next_with(|line| seat.hear(line)) {
+                Ok(Some(Heard::Message)) => {}
+                Ok(Some(Heard::Quit)) => return Ok(()),
+                Ok(None) => break,
+                // The rest of the line is discarded, and the next one is heard.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    seat.answer(&system(format_args!("line too long, at most {limit} bytes")));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if connection.is_draining() {
+            seat.dismiss();
+        }
+        Ok(())
+    }
+}
+
+/// What a message was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Heard {
+    Message,
+    Quit,
+}
+
+/// A member's place in the room; dropped, on whatever path, the member has left.
+struct Seat {
+    hall: Arc<Hall>,
+    id: MemberId,
+    /// What the log calls the member.
+    label: String,
+    outbox: Outbox,
+    /// `None` only while the seat is dropped.
+    membership: Option<Membership>,
+    /// Whether the others learn that the member leaves.
+    is_announced: bool,
+}
+
+impl Seat {
+    fn take(door: &Door, peer: &Address, outbox: Outbox) -> io::Result<Self> {
+        let hall = Arc::clone(&door.0);
+        let Options { plain, names } = hall.options;
+        let mut room = hall.lock();
+        let id = room.join(|id| names.name(peer, id.number()));
+        let name = room.name(id).map(ToString::to_string).unwrap_or_default();
+        let count = room.len();
+        let greet = || {
+            if plain {
+                return;
+            }
+            hall.broadcast.send(system(format_args!("{name} joined")).into_bytes());
+            let welcome = format_args!(
+                "Welcome. {count} here. You are {name}. /help lists the commands, quit leaves."
+            );
+            // If the peer is gone already, reading tells.
+            let _ = outbox.push(system(welcome).into_bytes());
+        };
+        greet();
+        let membership = hall.broadcast.join(outbox.clone()).inspect_err(|_| {
+            room.leave(id);
+        })?;
+        drop(room);
+        let label = label(peer, id.number());
+        if name == label {
+            tracing::info!(target: "chat", "* {label} joined");
+        } else {
+            tracing::info!(target: "chat", "* {label} joined as {name}");
+        }
+        let membership = Some(membership);
+        Ok(Self { hall, id, label, outbox, membership, is_announced: !plain })
+    }
+
+    fn hear(&mut self, line: Line<'_>) -> Heard {
+        if self.hall.options.plain { self.hear_plain(line) } else { self.hear_text(line) }
+    }
+
+    /// Relays the bytes as they came.
+    fn hear_plain(&mut self, line: Line<'_>) -> Heard {
+        if is_quit(line.raw()) {
+            return Heard::Quit;
+        }
+        let room = self.hall.lock();
+        if let Some(name) = room.name(self.id) {
+            let message = [name.as_str().as_bytes(), b" ", line.raw()].concat();
+            self.hall.broadcast.send(message);
+        }
+        drop(room);
+        self.log_said(line);
+        Heard::Message
+    }
+
+    /// Does what a line says.
+    fn hear_text(&mut self, line: Line<'_>) -> Heard {
+        let text = sanitise(line.text());
+        match Command::parse(&text) {
+            Command::Help => self.answer(HELP),
+            Command::Nick(name) => self.rename(name),
+            Command::Quit => {
+                self.answer(&system("bye"));
+                return Heard::Quit;
+            }
+            // A line end alone often comes behind a message that a pause had ended.
+            Command::Say(text) if text.trim().is_empty() => {}
+            Command::Say(text) => {
+                let room = self.hall.lock();
+                self.hall.broadcast.send(room.said(self.id, text).into_bytes());
+                drop(room);
+                self.log_said(line);
+            }
+            Command::Unknown(word) => {
+                let word: String = word.chars().take(24).collect();
+                let text = format_args!("no such command: {word} — /help lists them");
+                self.answer(&system(text));
+            }
+            Command::Who => {
+                // Under the lock, so that it stands among what others do where it belongs.
+                let room = self.hall.lock();
+                self.answer(&room.who());
+            }
+        }
+        Heard::Message
+    }
+
+    fn rename(&mut self, name: &str) {
+        let name = match name.parse() {
+            Ok(name) => name,
+            Err(refusal) => return self.answer(&system(refusal)),
+        };
+        let mut room = self.hall.lock();
+        match room.rename(self.id, name) {
+            Ok(old) => {
+                let name = room.name(self.id).map(ToString::to_string).unwrap_or_default();
+                self.hall.broadcast.send(system(format_args!("{old} is now {name}")).into_bytes());
+                drop(room);
+                tracing::info!(target: "chat", "* {} is now {name}", self.label);
+            }
+            Err(refusal) => self.answer(&system(refusal)),
+        }
+    }
+
+    /// Tells this member alone, unless the room is plain.
+    fn answer(&self, lines: &str) {
+        if !self.hall.options.plain {
+            // If the peer is gone, reading tells.
+            let _ = self.outbox.push(lines.as_bytes());
+        }
+    }
+
+    /// Tells the member that the server closes; as all have to leave, nobody else is told.
+    fn dismiss(&mut self) {
+        self.answer(&system("the server is closing"));
+        self.is_announced = false;
+    }
+
+    fn log_said(&self, line: Line<'_>) {
+        tracing::info!(target: "chat", "{} {}", self.label, escape_for_log(line.text()));
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut room = self.hall.lock();
+        self.membership.take();
+        let name = room.leave(self.id);
+        if let Some(name) = name
+            && self.is_announced
+        {
+            self.hall.broadcast.send(system(format_args!("{name} left")).into_bytes());
+        }
+        drop(room);
+        tracing::info!(target: "chat", "* {} left", self.label);
+    }
+}

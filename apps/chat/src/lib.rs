@@ -1,0 +1,21 @@
+//! A chat room on [`socketserver`].
+//!
+//! | room of the house | what lives in it |
+//! |---|---|
+//! | [`names`], [`command`], [`text`] | what a name is, what a line means, what text is let in |
+//! | [`room`] | the members of a room and the lines that they are shown; pure |
+//! | [`client`] | the program at the other end |
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod command;
+pub mod door;
+pub mod names;
+pub mod room;
+mod telnet;
+pub mod text;
+
+pub use command::Command;
+pub use door::{Door, Options};
+pub use names::{Name, NameError, Names};
+pub use room::{MemberId, RenameError, Room};

@@ -1,0 +1,184 @@
+//! Ping-pong: connections that stay, each sending anew when its reply is complete.
+
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::EventFlags;
+
+use super::exchange::{Exchange, Reply};
+use super::{Budget, Outcome, PATIENCE, Poller, Span};
+use crate::failure::{Doing, Failure, Result};
+use crate::histogram::Histogram;
+
+const BUFFER_BYTES: usize = 64 * 1024;
+/// How many connections are opened before the server is waited for: fewer than the backlog of any
+/// server here, 128 for the standard library's, since a SYN that finds it full is lost for a second.
+const OPENED_TOGETHER: usize = 64;
+
+/// Connections to one server, idle between two calls of [`PingPong::drive`].
+pub(crate) struct PingPong {
+    poller: Poller,
+    clients: Vec<Client>,
+    pipeline: u64,
+    buffer: Vec<u8>,
+}
+
+struct Client {
+    stream: TcpStream,
+    exchange: Exchange,
+    began: Instant,
+    waits_to_write: bool,
+}
+
+impl PingPong {
+    /// Opens `connections` connections that will send `pipeline` messages at a time.
+    pub(crate) fn connect(
+        server: SocketAddr,
+        connections: usize,
+        pipeline: usize,
+        reply: Reply,
+    ) -> Result<Self> {
+        let mut load = Self {
+            poller: Poller::new()?,
+            clients: Vec::with_capacity(connections),
+            pipeline: pipeline as u64,
+            buffer: vec![0; BUFFER_BYTES],
+        };
+        for number in 0..connections {
+            let client = Client::connect(server, pipeline, reply)
+                .doing(|| format!("open connection {} of {connections}", number + 1))?;
+            load.poller.add(&client.stream, number, EventFlags::IN)?;
+            load.clients.push(client);
+            if (number + 1).is_multiple_of(OPENED_TOGETHER) {
+                // Connections are accepted in order: once this one is answered, all before it are
+                // out of the backlog.
+                load.drive_some(number..number + 1, load.one_exchange())?;
+            }
+        }
+        Ok(load)
+    }
+
+    fn one_exchange(&self) -> Span {
+        Span {
+            time: PATIENCE,
+            messages: self.pipeline,
+        }
+    }
+
+    /// Sends and receives on all connections until `span` is used up and every reply has come.
+    pub(crate) fn drive(&mut self, span: Span) -> Result<Outcome> {
+        self.drive_some(0..self.clients.len(), span)
+    }
+
+    fn drive_some(&mut self, chosen: Range<usize>, span: Span) -> Result<Outcome> {
+        let start = Instant::now();
+        let mut budget = Budget::of(span, start);
+        let give_up = start + span.time + PATIENCE;
+        let mut turn = Turn {
+            messages: 0,
+            in_flight: 0,
+            latency: Histogram::new(),
+        };
+        for number in chosen {
+            let client = &mut self.clients[number];
+            if budget.take(self.pipeline, Instant::now()) {
+                client.begin(number, &self.poller)?;
+                turn.in_flight += 1;
+            }
+        }
+        let mut ready = Vec::new();
+        while turn.in_flight > 0 {
+            ready.clear();
+            ready.extend(self.poller.wait()?);
+            for &(number, flags) in &ready {
+                self.advance(number, flags, &mut turn, &mut budget)?;
+            }
+            if Instant::now() > give_up {
+                return Err(Failure::new(format!(
+                    "{} of {} connections still waited for a reply {} s after the end",
+                    turn.in_flight,
+                    self.clients.len(),
+                    PATIENCE.as_secs()
+                )));
+            }
+        }
+        Ok(Outcome {
+            messages: turn.messages,
+            elapsed: start.elapsed(),
+            latency: turn.latency,
+        })
+    }
+
+    /// Lets one client go on with what its socket is ready for.
+    fn advance(
+        &mut self,
+        number: usize,
+        flags: EventFlags,
+        turn: &mut Turn,
+        budget: &mut Budget,
+    ) -> Result<()> {
+        let client = &mut self.clients[number];
+        if client.waits_to_write && flags.contains(EventFlags::OUT) {
+            client.send(number, &self.poller)?;
+        }
+        let asks_to_read = EventFlags::IN | EventFlags::HUP | EventFlags::ERR;
+        if !flags.intersects(asks_to_read)
+            || !client.exchange.receive(&client.stream, &mut self.buffer)?
+        {
+            return Ok(());
+        }
+        let now = Instant::now();
+        turn.latency.record(now - client.began);
+        turn.messages += self.pipeline;
+        if budget.take(self.pipeline, now) {
+            client.begin(number, &self.poller)
+        } else {
+            turn.in_flight -= 1;
+            Ok(())
+        }
+    }
+}
+
+/// What a drive has seen so far.
+struct Turn {
+    messages: u64,
+    in_flight: usize,
+    latency: Histogram,
+}
+
+impl Client {
+    fn connect(server: SocketAddr, pipeline: usize, reply: Reply) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&server, Duration::from_secs(5))?;
+        // Without this a pipeline would be measured with Nagle's delay in it.
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let exchange = Exchange::new(pipeline, reply, stream.local_addr()?);
+        Ok(Self {
+            stream,
+            exchange,
+            began: Instant::now(),
+            waits_to_write: false,
+        })
+    }
+
+    fn begin(&mut self, number: usize, poller: &Poller) -> Result<()> {
+        self.exchange.begin();
+        self.began = Instant::now();
+        self.send(number, poller)
+    }
+
+    fn send(&mut self, number: usize, poller: &Poller) -> Result<()> {
+        let waits = !self.exchange.send(&self.stream)?;
+        if waits != self.waits_to_write {
+            self.waits_to_write = waits;
+            let flags = if waits {
+                EventFlags::IN | EventFlags::OUT
+            } else {
+                EventFlags::IN
+            };
+            poller.modify(&self.stream, number, flags)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Codecs: how a stream of bytes is cut into messages.
+//!
+//! A [`Codec`] sees the bytes that have come in so far and says whether they begin with a message.
+//! It never reads, and never waits.
+
+use std::io;
+use std::time::Duration;
+
+mod lines;
+
+pub use lines::{Line, Lines};
+
+/// Cuts a stream of bytes into messages.
+pub trait Codec: Send + 'static {
+    /// A message: borrowed from the input, or made of it.
+    type Message<'a>;
+
+    /// Looks for a message at the beginning of `input`, which is not empty.
+    ///
+    /// It is called again with the same bytes and more after [`Decoded::Incomplete`].
+    fn decode<'a>(&mut self, input: &'a [u8], why: Input) -> Decoded<Self::Message<'a>>;
+
+    /// After how long a pause in the middle of a message to ask once more, with [`Input::Quiet`];
+    /// `None`, the default, is never.
+    fn quiet_after(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// Why a codec is asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Input {
+    /// Bytes have come in.
+    More,
+    /// None have, for as long as [`Codec::quiet_after`] said.
+    Quiet,
+    /// None will: the peer has ended its side.
+    End,
+}
+
+/// What a codec found at the beginning of the input.
+#[derive(Debug)]
+pub enum Decoded<M> {
+    /// Part of a message, or nothing yet.
+    Incomplete,
+    /// Bytes that are no message.
+    Invalid {
+        /// How many bytes to discard before going on.
+        used: usize,
+        /// What is wrong with them.
+        error: io::Error,
+    },
+    /// A message.
+    Message {
+        /// The message.
+        message: M,
+        /// How many bytes of input it took, its end included.
+        used: usize,
+    },
+    /// Bytes that belong to no message and deserve no mention.
+    Skipped {
+        /// How many; not zero.
+        used: usize,
+    },
+}

@@ -1,0 +1,225 @@
+//! A fixed number of threads.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{BlockingEngine, Engine, Place, SharedMemory, Task};
+use crate::clock::{Clock, earlier};
+use crate::live::lock;
+use crate::telemetry::EndReason;
+use crate::wait::{Interest, Poller};
+
+/// How long a stopping pool waits for its threads to end; they have nothing left to do.
+const STOP_WAIT: Duration = Duration::from_secs(1);
+
+/// Runs requests on `n` threads.
+///
+/// A connection is parked, and holds no thread, until its first byte has come; then it holds one until
+/// its handler is done. So idle newcomers cost nothing, and `n` connections are served at once.
+/// For a protocol in which the server speaks first, see [`greeting`](Self::greeting).
+#[derive(Debug)]
+pub struct Pool {
+    threads: usize,
+    greets: bool,
+    shared: Arc<Shared>,
+    /// The parked connections.
+    parked: Mutex<HashMap<u64, Parked>>,
+    poller: OnceLock<Poller>,
+}
+
+#[derive(Debug)]
+struct Parked {
+    task: Task,
+    until: Option<Instant>,
+}
+
+/// What the threads share.
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    has_work: Condvar,
+    has_ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    tasks: VecDeque<Task>,
+    threads: usize,
+    stops: bool,
+}
+
+impl Pool {
+    /// A pool of `threads` threads, at least 1; they start with the server.
+    pub fn new(threads: usize) -> Self {
+        Self {
+            threads: threads.max(1),
+            greets: false,
+            shared: Arc::default(),
+            parked: Mutex::default(),
+            poller: OnceLock::new(),
+        }
+    }
+
+    /// Gives a connection a thread at once rather than at its first byte, for protocols in which the
+    /// server speaks first; default `false`.
+    ///
+    /// An idle newcomer then holds a thread.
+    #[must_use]
+    pub fn greeting(mut self, greets: bool) -> Self {
+        self.greets = greets;
+        self
+    }
+
+    /// Makes up for the threads that a failed start or an earlier stop left out.
+    fn start_threads(&self) -> io::Result<()> {
+        let mut queue = lock(&self.shared.queue);
+        queue.stops = false;
+        while queue.threads < self.threads {
+            let shared = Arc::clone(&self.shared);
+            let name = format!("pool-{}", queue.threads + 1);
+            thread::Builder::new().name(name).spawn(move || shared.work())?;
+            queue.threads += 1;
+        }
+        Ok(())
+    }
+
+    fn park(&self, task: Task) -> io::Result<()> {
+        let (Some(socket), Some(poller)) = (task.socket.clone(), self.poller.get()) else {
+            self.shared.push(task);
+            return Ok(());
+        };
+        let until = task.idle_timeout.and_then(|timeout| task.clock.now().checked_add(timeout));
+        let id = task.id();
+        lock(&self.parked).insert(id, Parked { task, until });
+        if let Err(error) = poller.add(&*socket, id, Interest::Readable) {
+            lock(&self.parked).remove(&id);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Takes a parked task out.
+    fn unpark(&self, id: u64) -> Option<Task> {
+        let parked = lock(&self.parked).remove(&id)?;
+        if let (Some(socket), Some(poller)) = (&parked.task.socket, self.poller.get()) {
+            poller.remove(&**socket);
+        }
+        Some(parked.task)
+    }
+
+    /// Ends what has been silent for too long.
+    fn expire(&self) {
+        let expired: Vec<u64> = {
+            let parked = lock(&self.parked);
+            let Some(clock) = parked.values().next().map(|parked| parked.task.clock.clone()) else {
+                return;
+            };
+            let is_past = |parked: &Parked| clock.is_past(parked.until);
+            parked.iter().filter(|(_, parked)| is_past(parked)).map(|(id, _)| *id).collect()
+        };
+        for task in expired.into_iter().filter_map(|id| self.unpark(id)) {
+            task.ticket.live.cut(EndReason::IdleTimeout);
+        }
+    }
+}
+
+impl Shared {
+    fn push(&self, task: Task) {
+        lock(&self.queue).tasks.push_back(task);
+        self.has_work.notify_one();
+    }
+
+    /// What each thread does.
+    fn work(&self) {
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(task) = queue.tasks.pop_front() {
+                drop(queue);
+                task.run();
+                queue = lock(&self.queue);
+            } else if queue.stops {
+                break;
+            } else {
+                queue = self.has_work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        queue.threads -= 1;
+        drop(queue);
+        self.has_ended.notify_all();
+    }
+}
+
+impl Engine for Pool {
+    fn name(&self) -> &'static str {
+        "pool"
+    }
+
+    fn place(&self) -> Place {
+        Place::Thread
+    }
+
+    fn start(&self) -> io::Result<()> {
+        if self.poller.get().is_none() {
+            let _ = self.poller.set(Poller::new()?);
+        }
+        self.start_threads()
+    }
+
+    fn process_request(&self, task: Task) -> io::Result<()> {
+        if self.greets {
+            self.shared.push(task);
+            return Ok(());
+        }
+        self.park(task)
+    }
+
+    fn event_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.poller.get().map(Poller::as_fd)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        lock(&self.parked).values().fold(None, |first, parked| earlier(first, parked.until))
+    }
+
+    fn service_actions(&self) {
+        let Some(poller) = self.poller.get() else { return };
+        let mut ready = Vec::new();
+        while poller.wait(&mut ready, Some(Duration::ZERO)).is_ok() && !ready.is_empty() {
+            for task in ready.iter().filter_map(|&id| self.unpark(id)) {
+                self.shared.push(task);
+            }
+        }
+        self.expire();
+    }
+
+    fn stop(&self) {
+        let mut queue = lock(&self.shared.queue);
+        queue.stops = true;
+        self.shared.has_work.notify_all();
+        let deadline = Clock::default().now() + STOP_WAIT;
+        while queue.threads > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.shared.has_ended.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.shared.queue);
+        queue.stops = true;
+        queue.tasks.clear();
+        self.shared.has_work.notify_all();
+    }
+}
+
+impl BlockingEngine for Pool {}
+impl SharedMemory for Pool {}

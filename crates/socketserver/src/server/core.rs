@@ -1,0 +1,329 @@
+//! The core of a server: its loop, without the types of its transport and engine.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::keeper::{Keeper, Watch};
+use super::serve::GuardedHooks;
+use super::source::{Admission, Source, listening_fds};
+use super::Handled;
+use super::accept::{DRAIN_BATCH, Gate};
+use crate::clock::earlier;
+use crate::control::Shared;
+use crate::engine::{Engine, Place};
+use crate::error::Error;
+use crate::hooks::Hooks;
+use crate::live::DrainReport;
+use crate::telemetry::{Event, Refusal};
+use crate::wait::{Interest, Poller, wait_readable};
+
+/// Descriptors that a server keeps free for what is not a connection.
+const SPARE_DESCRIPTORS: usize = 8;
+
+/// How long a run waits, after it has cut off what was left, for the handlers to notice.
+const FORCE_WAIT: Duration = Duration::from_secs(1);
+
+/// Tokens of the loop's poller; a source's is its number.
+const KEEPER: u64 = 1 << 32;
+const ENGINE: u64 = 1 << 33;
+
+pub(super) struct Core {
+    pub(super) shared: Arc<Shared>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) gates: Vec<Gate>,
+    pub(super) poller: Poller,
+    hooks: GuardedHooks,
+    has_hooks: bool,
+    service_interval: Duration,
+    polls_engine: bool,
+    /// Given up to refuse a connection when there is no other descriptor.
+    pub(super) reserve: Option<OwnedFd>,
+    ready: Vec<u64>,
+}
+
+/// What a [`Core`] is made of.
+pub(super) struct Settings {
+    pub(super) shared: Arc<Shared>,
+    pub(super) hooks: Option<Arc<dyn Hooks>>,
+    pub(super) watches: Vec<Watch>,
+    pub(super) drain_timeout: Duration,
+    pub(super) service_interval: Duration,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Turn {
+    /// Go on.
+    Again,
+    /// The run is to stop.
+    Stopping,
+}
+
+impl Core {
+    pub(super) fn new(settings: Settings) -> io::Result<Self> {
+        let Settings { shared, hooks, watches, drain_timeout, service_interval } = settings;
+        let poller = Poller::new()?;
+        let keeper = Arc::new(Keeper::new(Arc::clone(&shared), drain_timeout, watches)?);
+        poller.add(&*keeper, KEEPER, Interest::Readable)?;
+        let has_hooks = hooks.is_some();
+        let hooks = hooks.unwrap_or_else(|| Arc::new(crate::DefaultHooks));
+        Ok(Self {
+            hooks: GuardedHooks::new(hooks, shared.handle()),
+            shared,
+            keeper,
+            gates: Vec::new(),
+            poller,
+            has_hooks,
+            service_interval,
+            polls_engine: false,
+            reserve: open_reserve(),
+            ready: Vec::new(),
+        })
+    }
+
+    pub(super) fn add(&mut self, source: Box<dyn Source>) {
+        self.gates.push(Gate::new(source, self.gates.len() as u64));
+        let endpoints = self.gates.iter().map(|gate| (**gate.source.endpoint()).clone());
+        self.shared.set_endpoints(endpoints.collect());
+    }
+
+    /// Serves until a shutdown, and drains.
+    pub(super) fn serve_forever(&mut self, engine: &dyn Engine) -> Result<DrainReport, Error> {
+        self.shared.begin_run();
+        let result = self.run(engine);
+        self.keeper.end_run();
+        self.shared.end_run();
+        result
+    }
+
+    fn run(&mut self, engine: &dyn Engine) -> Result<DrainReport, Error> {
+        let admission = self.begin(engine)?;
+        while self.turn(engine, &admission, None)? == Turn::Again {}
+        let report = self.drain(engine, &admission);
+        engine.stop();
+        self.shut_gates();
+        report
+    }
+
+    /// Serves one request, if one comes before `timeout` is over.
+    pub(super) fn handle_request(
+        &mut self,
+        engine: &dyn Engine,
+        timeout: Option<Duration>,
+    ) -> Result<Handled, Error> {
+        let deadline = timeout.and_then(|timeout| self.shared.clock.now().checked_add(timeout));
+        let admission = self.begin(engine)?;
+        engine.service_actions();
+        let handled = loop {
+            let turn = self.turn(engine, &admission, Some(deadline))?;
+            if let Some(handled) = self.gates.iter_mut().find_map(|gate| gate.handled.take()) {
+                break handled;
+            }
+            if turn == Turn::Stopping {
+                self.shared.end_run();
+                break Handled::Stopped;
+            }
+            if self.shared.clock.is_past(deadline) {
+                self.hooks.handle_timeout();
+                break Handled::TimedOut;
+            }
+        };
+        if handled == Handled::Served {
+            self.settle()?;
+        }
+        engine.service_actions();
+        Ok(handled)
+    }
+
+    /// Waits until the connections that are closing have closed; their limits bound it.
+    fn settle(&mut self) -> Result<(), Error> {
+        self.keeper.turn()?;
+        while self.keeper.closing_count() > 0 {
+            let timeout = self.shared.clock.until(self.keeper.next_deadline());
+            wait_readable(&*self.keeper, timeout)?;
+            self.keeper.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Prepares a run.
+    fn begin(&mut self, engine: &dyn Engine) -> Result<Admission, Error> {
+        engine.start().map_err(|source| Error::Engine { engine: engine.name(), source })?;
+        if let (Some(fd), false) = (engine.event_fd(), self.polls_engine) {
+            self.poller.add(fd, ENGINE, Interest::Readable)?;
+            self.polls_engine = true;
+        }
+        self.fit_to_descriptors();
+        let place = engine.place();
+        let (drain_pipe, held) = if place == Place::Process {
+            let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+                .map_err(io::Error::from)?;
+            (Some(Arc::new(read)), Some(write))
+        } else {
+            (None, None)
+        };
+        let mut close_in_child: Vec<RawFd> = Vec::new();
+        if place == Place::Process {
+            close_in_child = listening_fds(self.gates.iter().map(|gate| &gate.source));
+            close_in_child.extend(held.as_ref().map(AsRawFd::as_raw_fd));
+            close_in_child.push(self.poller.as_fd().as_raw_fd());
+            close_in_child.push(self.keeper.as_fd().as_raw_fd());
+        }
+        self.keeper.begin_run(held);
+        let admission = Admission {
+            shared: Arc::clone(&self.shared),
+            keeper: Arc::clone(&self.keeper),
+            hooks: self.hooks.clone(),
+            place,
+            drain_pipe,
+            close_in_child: close_in_child.into(),
+        };
+        for gate in &mut self.gates {
+            gate.source.begin_run(&admission);
+            gate.source.pause(false);
+            gate.begin_run();
+        }
+        Ok(admission)
+    }
+
+    /// Lowers the connection limit to what the descriptor limit can hold.
+    fn fit_to_descriptors(&self) {
+        let asked = self.shared.limits.connections;
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        let (Some(limit), live) = (limit, self.shared.registry.count()) else { return };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let room = limit.saturating_sub(open.saturating_sub(live) + SPARE_DESCRIPTORS).max(1);
+        if room < asked {
+            self.shared.telemetry.emit(&Event::LimitLowered { from: asked, to: room });
+        }
+        self.shared.registry.set_limit(asked.min(room));
+    }
+
+    /// One turn of the loop: waits for something to do, and does it. With `only_until`, at most one
+    /// request is accepted, and the wait ends at that deadline.
+    #[expect(clippy::option_option, reason = "no deadline is another thing than no single request")]
+    fn turn(
+        &mut self,
+        engine: &dyn Engine,
+        admission: &Admission,
+        only_until: Option<Option<Instant>>,
+    ) -> Result<Turn, Error> {
+        self.keeper.turn()?;
+        if self.shared.is_stopping() {
+            return Ok(Turn::Stopping);
+        }
+        self.open_gates(engine);
+        let mut deadline = earlier(self.keeper.next_deadline(), engine.deadline());
+        deadline = earlier(deadline, only_until.flatten());
+        deadline = self.gates.iter().fold(deadline, |first, gate| earlier(first, gate.paused_until()));
+        if self.has_hooks && only_until.is_none() {
+            deadline = earlier(deadline, self.shared.clock.now().checked_add(self.service_interval));
+        }
+        let timeout = self.shared.clock.until(deadline);
+        let mut ready = std::mem::take(&mut self.ready);
+        self.poller.wait(&mut ready, timeout)?;
+        if ready.contains(&KEEPER) {
+            self.keeper.turn()?;
+        }
+        if ready.contains(&ENGINE) || engine.deadline().is_some() {
+            engine.service_actions();
+        }
+        let mut result = Ok(());
+        for &token in ready.iter().filter(|&&token| token < KEEPER) {
+            let at_most = if only_until.is_some() { 1 } else { usize::MAX };
+            result = self.accept(token, engine, admission, at_most);
+            if result.is_err() || (only_until.is_some() && self.has_handled(token)) {
+                break;
+            }
+        }
+        self.ready = ready;
+        result?;
+        if self.has_hooks && only_until.is_none() {
+            self.hooks.service_actions();
+        }
+        Ok(Turn::Again)
+    }
+
+    fn has_handled(&self, token: u64) -> bool {
+        usize::try_from(token).is_ok_and(|number| self.gates[number].handled.is_some())
+    }
+
+    /// Serves what is in the queue, lets what runs end, and cuts off what has not in time.
+    fn drain(&mut self, engine: &dyn Engine, admission: &Admission) -> Result<DrainReport, Error> {
+        let began = self.shared.clock.now();
+        for gate in &mut self.gates {
+            gate.source.pause(true);
+            gate.begin_drain();
+        }
+        let mut forced_at = None;
+        loop {
+            self.keeper.turn()?;
+            engine.service_actions();
+            if !self.keeper.has_forced() {
+                self.empty_queues(engine, admission)?;
+            }
+            let is_done = self.shared.registry.count() == 0;
+            let has_queue = self.gates.iter().any(Gate::is_draining);
+            if is_done && (!has_queue || self.keeper.has_forced()) {
+                break;
+            }
+            if self.keeper.has_forced() {
+                // Real time: a handler that is cut off notices without any clock of ours.
+                let since = *forced_at.get_or_insert_with(Instant::now);
+                if since.elapsed() >= FORCE_WAIT {
+                    break;
+                }
+            }
+            let mut timeout = self.shared.clock.until(earlier(self.keeper.next_deadline(), engine.deadline()));
+            if let Some(since) = forced_at {
+                let left = FORCE_WAIT.saturating_sub(since.elapsed());
+                timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
+            }
+            let mut ready = std::mem::take(&mut self.ready);
+            self.poller.wait(&mut ready, timeout)?;
+            self.ready = ready;
+        }
+        let report = self.shared.registry.end_drain();
+        let elapsed = self.shared.clock.now().saturating_duration_since(began);
+        Ok(DrainReport { elapsed, ..report })
+    }
+
+    /// Drains what runs, and lets nobody new in.
+    pub(super) fn close(&mut self, engine: &dyn Engine) -> Result<DrainReport, Error> {
+        self.refuse_queued();
+        if self.shared.registry.count() == 0 {
+            return Ok(DrainReport::default());
+        }
+        self.shared.begin_run();
+        self.shared.handle().shutdown();
+        let report = self.begin(engine).and_then(|admission| self.drain(engine, &admission));
+        engine.stop();
+        self.keeper.end_run();
+        self.shared.end_run();
+        report
+    }
+
+    /// Ends in good order who waits in a queue; nobody is let in after them.
+    pub(super) fn refuse_queued(&mut self) {
+        for gate in self.gates.iter_mut().filter(|gate| gate.source.is_listening()) {
+            gate.source.pause(true);
+            for _ in 0..DRAIN_BATCH {
+                let Ok(peer) = gate.source.refuse() else { break };
+                let reason = Refusal::Shutdown;
+                self.shared.telemetry.emit(&Event::Refused { peer: &peer, reason });
+            }
+        }
+    }
+
+    pub(super) fn hooks(&self) -> &GuardedHooks {
+        &self.hooks
+    }
+}
+
+/// A descriptor to give up when there is no other.
+pub(super) fn open_reserve() -> Option<OwnedFd> {
+    std::fs::File::open("/dev/null").ok().map(OwnedFd::from)
+}

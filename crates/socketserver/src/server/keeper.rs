@@ -1,0 +1,352 @@
+//! The keeper: looks after what no handler does, in the serving loop.
+//!
+//! Outboxes that wait for room, connections that are closing, deadlines of requests, the descriptors
+//! that the program watches, the wake-up, and the beginning and the deadline of a drain.
+//! A handler that runs on the serving thread turns it while it waits, so that all this goes on.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::fmt;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::clock::earlier;
+use crate::control::{ServerHandle, Shared};
+use crate::live::lock;
+use crate::outbox::{Flusher, Outbox};
+use crate::request::Closing;
+use crate::socket::Socket;
+use crate::telemetry::EndReason;
+use crate::wait::{Interest, Interrupt, Poller};
+
+/// What is called when a watched descriptor is readable; [`ControlFlow::Break`] ends the watch.
+pub(super) type WatchFn = Box<dyn FnMut(&ServerHandle) -> ControlFlow<()> + Send>;
+
+/// A descriptor that the program wants watched.
+pub(super) struct Watch {
+    pub(super) fd: Box<dyn AsFd + Send>,
+    pub(super) callback: WatchFn,
+    /// Whether it cannot be polled, as a file cannot: it is always readable.
+    is_eager: bool,
+}
+
+impl Watch {
+    pub(super) fn new(fd: Box<dyn AsFd + Send>, callback: WatchFn) -> Self {
+        Self { fd, callback, is_eager: false }
+    }
+}
+
+/// The kinds of descriptor in the keeper's poller; the number beside them is in the low bits.
+const KIND: u64 = 3 << 62;
+const WAKE: u64 = 0;
+const WATCH: u64 = 1 << 62;
+const FLUSH: u64 = 2 << 62;
+const CLOSE: u64 = 3 << 62;
+
+/// Something for the keeper to look after from now on.
+enum Chore {
+    Flush(Outbox),
+    Close(Closing),
+}
+
+pub(crate) struct Keeper {
+    poller: Poller,
+    shared: Arc<Shared>,
+    drain_timeout: Duration,
+    inbox: Mutex<Vec<Chore>>,
+    state: Mutex<State>,
+    is_draining: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    watches: Vec<Option<Watch>>,
+    flushing: HashMap<u64, (Outbox, Arc<Socket>)>,
+    closing: HashMap<u64, (Closing, Option<Instant>)>,
+    /// Deadlines of requests and of closing connections, the earliest on top.
+    deadlines: BinaryHeap<std::cmp::Reverse<(Instant, u64)>>,
+    /// The end of the drain, and whether it has been enforced.
+    drain_deadline: Option<Instant>,
+    has_forced: bool,
+    /// Held open until a drain begins: its closing tells the forked children.
+    drain_pipe: Option<OwnedFd>,
+    ready: Vec<u64>,
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").finish_non_exhaustive()
+    }
+}
+
+impl Keeper {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        drain_timeout: Duration,
+        watches: Vec<Watch>,
+    ) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(&*shared.waker, WAKE, Interest::Readable)?;
+        let mut kept = Vec::new();
+        for (number, mut watch) in watches.into_iter().enumerate() {
+            let fd = (*watch.fd).as_fd();
+            match poller.add(fd, WATCH | number as u64, Interest::Readable) {
+                Ok(()) => {}
+                // epoll does not take files, which are always ready.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    watch.is_eager = true;
+                }
+                Err(error) => return Err(error),
+            }
+            kept.push(Some(watch));
+        }
+        let state = State { watches: kept, ..State::default() };
+        Ok(Self {
+            poller,
+            shared,
+            drain_timeout,
+            inbox: Mutex::default(),
+            state: Mutex::new(state),
+            is_draining: AtomicBool::new(false),
+        })
+    }
+
+    /// A run begins; `drain_pipe` is closed when it begins to drain.
+    pub(super) fn begin_run(&self, drain_pipe: Option<OwnedFd>) {
+        let mut state = lock(&self.state);
+        state.drain_pipe = drain_pipe;
+        state.drain_deadline = None;
+        state.has_forced = false;
+        self.is_draining.store(false, Ordering::SeqCst);
+    }
+
+    /// A run has ended.
+    pub(super) fn end_run(&self) {
+        self.is_draining.store(false, Ordering::SeqCst);
+        lock(&self.state).drain_pipe = None;
+    }
+
+    /// Looks after a connection until it is closed.
+    pub(super) fn close(&self, closing: Closing) {
+        if !closing.is_done() {
+            self.post(Chore::Close(closing));
+        }
+    }
+
+    /// Cuts request `id` off at `deadline` if it still lives then.
+    pub(super) fn bound(&self, id: u64, deadline: Instant) {
+        lock(&self.state).deadlines.push(std::cmp::Reverse((deadline, id)));
+    }
+
+    /// How many connections are closing.
+    pub(super) fn closing_count(&self) -> usize {
+        lock(&self.state).closing.len() + lock(&self.inbox).len()
+    }
+
+    /// When to turn at the latest.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        if state.watches.iter().flatten().any(|watch| watch.is_eager) {
+            return Some(self.shared.clock.now());
+        }
+        let first = state.deadlines.peek().map(|entry| entry.0.0);
+        let drain = state.drain_deadline.filter(|_| !state.has_forced);
+        earlier(first, drain)
+    }
+
+    /// Hands a chore over; the loop is woken once for as many as come before it looks.
+    fn post(&self, chore: Chore) {
+        let mut inbox = lock(&self.inbox);
+        let is_first = inbox.is_empty();
+        inbox.push(chore);
+        drop(inbox);
+        if is_first {
+            self.shared.waker.wake();
+        }
+    }
+
+    /// Does what there is to do; never waits.
+    pub(super) fn turn(&self) -> io::Result<()> {
+        let state = &mut *lock(&self.state);
+        let mut ready = std::mem::take(&mut state.ready);
+        self.poller.wait(&mut ready, Some(Duration::ZERO))?;
+        for &token in &ready {
+            self.handle(state, token);
+        }
+        state.ready = ready;
+        for number in 0..state.watches.len() {
+            if state.watches[number].as_ref().is_some_and(|watch| watch.is_eager) {
+                self.call_watch(state, number);
+            }
+        }
+        let chores = std::mem::take(&mut *lock(&self.inbox));
+        for chore in chores {
+            self.take_on(state, chore);
+        }
+        self.check_drain(state);
+        self.check_deadlines(state);
+        Ok(())
+    }
+
+    fn handle(&self, state: &mut State, token: u64) {
+        let number = token & !KIND;
+        match token & KIND {
+            WAKE => self.shared.take_wakes(),
+            WATCH => self.call_watch(state, usize::try_from(number).unwrap_or(usize::MAX)),
+            FLUSH => {
+                if let Some((outbox, socket)) = state.flushing.get(&number)
+                    && !outbox.flush()
+                {
+                    self.poller.remove(&**socket);
+                    state.flushing.remove(&number);
+                }
+            }
+            _ => self.advance(state, number),
+        }
+    }
+
+    fn call_watch(&self, state: &mut State, number: usize) {
+        let Some(slot) = state.watches.get_mut(number) else { return };
+        let Some(watch) = slot else { return };
+        let handle = self.shared.handle();
+        let call = std::panic::AssertUnwindSafe(|| (watch.callback)(&handle));
+        // A watch that panics would do so again: it is over.
+        if !matches!(std::panic::catch_unwind(call), Ok(ControlFlow::Continue(()))) {
+            self.poller.remove((*watch.fd).as_fd());
+            *slot = None;
+        }
+    }
+
+    fn take_on(&self, state: &mut State, chore: Chore) {
+        match chore {
+            Chore::Flush(outbox) => {
+                let Some(socket) = outbox.socket() else { return };
+                let id = outbox.connection();
+                if state.closing.contains_key(&id) {
+                    return;
+                }
+                if self.poller.add(&*socket, FLUSH | id, Interest::Writable).is_ok() {
+                    state.flushing.insert(id, (outbox, socket));
+                }
+            }
+            Chore::Close(closing) => {
+                let id = closing.id();
+                if let Some((_, socket)) = state.flushing.remove(&id) {
+                    self.poller.remove(&*socket);
+                }
+                if self.poller.add(&closing, CLOSE | id, closing.interest()).is_ok() {
+                    let deadline = self.closing_deadline(state, &closing);
+                    state.closing.insert(id, (closing, deadline));
+                    // Between its last try and now it may have become ready, which is told once.
+                    self.advance(state, id);
+                }
+            }
+        }
+    }
+
+    fn closing_deadline(&self, state: &mut State, closing: &Closing) -> Option<Instant> {
+        let deadline = closing.deadline(self.shared.clock.now(), &self.shared.limits);
+        if let Some(deadline) = deadline {
+            state.deadlines.push(std::cmp::Reverse((deadline, closing.id())));
+        }
+        deadline
+    }
+
+    /// Moves a closing connection on.
+    fn advance(&self, state: &mut State, id: u64) {
+        let Some((mut closing, mut deadline)) = state.closing.remove(&id) else { return };
+        if closing.advance(self.shared.limits.linger_bytes) && !closing.is_done() {
+            deadline = self.closing_deadline(state, &closing);
+            let _ = self.poller.modify(&closing, CLOSE | id, closing.interest());
+        }
+        if closing.is_done() {
+            self.poller.remove(&closing);
+        } else {
+            state.closing.insert(id, (closing, deadline));
+        }
+    }
+
+    /// Begins the drain when it is time, and enforces its end.
+    fn check_drain(&self, state: &mut State) {
+        if !self.shared.is_stopping() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        if !self.is_draining.swap(true, Ordering::SeqCst) {
+            state.drain_deadline = now.checked_add(self.drain_timeout);
+            state.drain_pipe = None;
+            self.shared.registry.begin_drain();
+        }
+        let is_over = self.shared.is_aborting() || self.shared.clock.is_past(state.drain_deadline);
+        if is_over && !std::mem::replace(&mut state.has_forced, true) {
+            for (_, (closing, _)) in state.closing.drain() {
+                self.poller.remove(&closing);
+            }
+            self.shared.registry.force();
+        }
+    }
+
+    /// Whether the drain's end has been enforced.
+    pub(super) fn has_forced(&self) -> bool {
+        lock(&self.state).has_forced
+    }
+
+    fn check_deadlines(&self, state: &mut State) {
+        let now = self.shared.clock.now();
+        while let Some(&std::cmp::Reverse((deadline, id))) = state.deadlines.peek() {
+            if deadline > now {
+                return;
+            }
+            state.deadlines.pop();
+            match state.closing.get(&id) {
+                // It has begun to wait for something else since.
+                Some((_, newer)) if newer.is_some_and(|newer| newer > now) => {}
+                Some(_) => {
+                    if let Some((closing, _)) = state.closing.remove(&id) {
+                        self.poller.remove(&closing);
+                    }
+                }
+                None => {
+                    if let Some(live) = self.shared.registry.find(id) {
+                        live.cut(EndReason::RequestTimeout);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for Keeper {
+    /// Readable when there is something to do.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+}
+
+impl Flusher for Keeper {
+    fn look_after(&self, outbox: Outbox) {
+        self.post(Chore::Flush(outbox));
+    }
+}
+
+impl Interrupt for Keeper {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.next_deadline()
+    }
+
+    fn attend(&self) {
+        // An error of the poller ends the loop, which meets it next.
+        let _ = self.turn();
+    }
+
+    fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,104 @@
+//! Datagrams as they come in, and the socket by which they are answered.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+use super::Listener;
+use super::socket_file::SocketFile;
+use crate::address::Address;
+
+/// A datagram, before a request is made of it.
+pub struct Packet {
+    pub(crate) payload: Vec<u8>,
+    /// How long it was when it was sent; more than the payload if it did not fit.
+    pub(crate) length: usize,
+    pub(crate) socket: Arc<ReplySocket>,
+}
+
+impl fmt::Debug for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packet").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+/// The socket by which datagrams are answered; it closes with its listener, whoever holds it.
+#[derive(Debug)]
+pub(crate) struct ReplySocket(RwLock<Option<OwnedFd>>);
+
+impl ReplySocket {
+    /// Sends without waiting.
+    pub(crate) fn send(&self, payload: &[u8], peer: &Address) -> io::Result<()> {
+        if *peer == Address::Unnamed {
+            let text = "the peer has no address to answer: its socket is not bound";
+            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text));
+        }
+        let fd = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(fd) = &*fd else {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the server is closed"));
+        };
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        loop {
+            match rustix::net::sendto(fd, payload, flags, &peer.to_kernel()?) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn close(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// A bound datagram socket.
+pub(super) struct PacketListener {
+    fd: OwnedFd,
+    reply: Arc<ReplySocket>,
+    /// One byte larger than the largest datagram, so that a larger one shows.
+    buffer: Vec<u8>,
+    _file: Option<SocketFile>,
+}
+
+impl PacketListener {
+    pub(super) fn new(
+        fd: OwnedFd,
+        datagram_bytes: usize,
+        file: Option<SocketFile>,
+    ) -> io::Result<Self> {
+        let reply = Arc::new(ReplySocket(RwLock::new(Some(fd.try_clone()?))));
+        Ok(Self { fd, reply, buffer: vec![0; datagram_bytes.saturating_add(1)], _file: file })
+    }
+}
+
+impl Listener for PacketListener {
+    type Accepted = Packet;
+
+    fn accept(&mut self) -> io::Result<(Packet, Address)> {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        let (count, length, peer) = rustix::net::recvfrom(&self.fd, &mut self.buffer[..], flags)?;
+        let peer = peer.map_or(Address::Unnamed, |peer| Address::from_kernel(&peer));
+        let kept = count.min(self.buffer.len() - 1);
+        let payload = self.buffer[..kept].to_vec();
+        Ok((Packet { payload, length, socket: Arc::clone(&self.reply) }, peer))
+    }
+
+    fn local_address(&self) -> io::Result<Address> {
+        Ok(Address::from_kernel(&rustix::net::getsockname(&self.fd)?))
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for PacketListener {
+    fn drop(&mut self) {
+        self.reply.close();
+    }
+}

@@ -1,0 +1,191 @@
+//! Every wait of the library: loops wait in a [`Poller`], a request's socket by its [`Waiter`].
+//!
+//! A wait ends by readiness, by a deadline, or by a shutdown; `EINTR` ends here.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::io::Errno;
+
+use crate::clock::Clock;
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Interest {
+    /// Something to read, or end of file.
+    Readable,
+    /// Room to write.
+    Writable,
+    /// Any change on the reading side, told once a change.
+    Changes,
+}
+
+/// A set of descriptors that a loop waits on (`epoll(7)`).
+#[derive(Debug)]
+pub(crate) struct Poller(OwnedFd);
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(epoll::create(epoll::CreateFlags::CLOEXEC)?))
+    }
+
+    /// Adds `fd`; what it is ready for is told under `token`.
+    pub(crate) fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(token), flags(interest))?)
+    }
+
+    /// Changes what is waited for on an `fd` that was added.
+    pub(crate) fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(epoll::modify(&self.0, fd, epoll::EventData::new_u64(token), flags(interest))?)
+    }
+
+    /// Removes `fd`; one that is not there is nobody's problem.
+    pub(crate) fn remove(&self, fd: impl AsFd) {
+        let _ = epoll::delete(&self.0, fd);
+    }
+
+    /// Waits at most `timeout`, for ever if `None`, and puts the tokens of what is ready in `ready`.
+    pub(crate) fn wait(&self, ready: &mut Vec<u64>, timeout: Option<Duration>) -> io::Result<()> {
+        ready.clear();
+        let mut events = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }; 64];
+        let timeout = timeout.map(timespec);
+        let count = match epoll::wait(&self.0, &mut events, timeout.as_ref()) {
+            Ok(count) => count,
+            Err(Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        ready.extend(events[..count].iter().map(|event| event.data.u64()));
+        Ok(())
+    }
+}
+
+/// Waits at most `timeout` until `fd` is readable.
+pub(crate) fn wait_readable(fd: impl AsFd, timeout: Option<Duration>) -> io::Result<()> {
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+    match poll(&mut fds, timeout.map(timespec).as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn flags(interest: Interest) -> epoll::EventFlags {
+    match interest {
+        Interest::Readable => epoll::EventFlags::IN,
+        Interest::Writable => epoll::EventFlags::OUT,
+        Interest::Changes => {
+            epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET
+        }
+    }
+}
+
+/// `duration` for the kernel, rounded up to a millisecond: a wait that ends just before its deadline
+/// would be repeated with nothing left to wait for.
+fn timespec(duration: Duration) -> Timespec {
+    let millis = duration.as_nanos().div_ceil(1_000_000);
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX).min(i64::from(i32::MAX));
+    Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Waited {
+    /// The socket may be ready.
+    Ready,
+    /// The deadline has passed.
+    TimedOut,
+    /// The server is draining: who would wait for input is to take it as ended.
+    Draining,
+}
+
+/// How the socket of a request waits.
+#[derive(Clone, Debug)]
+pub(crate) enum Waiter {
+    /// In the system call itself, bounded by `SO_RCVTIMEO` and `SO_SNDTIMEO` and interrupted by
+    /// `shutdown(2)`: nothing is paid for what does not happen.
+    Blocking,
+    /// By trying, and polling where that would block.
+    Polled(Polled),
+}
+
+/// A wait by `poll(2)`: where the serving thread itself runs the request, in a forked child, and by
+/// a manual clock.
+#[derive(Clone)]
+pub(crate) struct Polled {
+    pub(crate) clock: Clock,
+    pub(crate) interrupt: Option<Arc<dyn Interrupt>>,
+}
+
+impl fmt::Debug for Polled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Polled").finish_non_exhaustive()
+    }
+}
+
+/// What else to attend to while a request waits.
+pub(crate) trait Interrupt: Send + Sync {
+    /// Readable when there is something to attend to.
+    fn fd(&self) -> BorrowedFd<'_>;
+    /// Until when to wait at most before attending all the same.
+    fn deadline(&self) -> Option<Instant>;
+    /// Attends to it.
+    fn attend(&self);
+    /// Whether the server is draining.
+    fn is_draining(&self) -> bool;
+}
+
+impl Polled {
+    /// Waits until `fd` is ready, `deadline` has passed or, if it waits to read, a drain begins.
+    pub(crate) fn wait(
+        &self,
+        fd: BorrowedFd<'_>,
+        interest: Interest,
+        deadline: Option<Instant>,
+    ) -> io::Result<Waited> {
+        let wanted = if interest == Interest::Writable { PollFlags::OUT } else { PollFlags::IN };
+        loop {
+            let interrupt = self.interrupt.as_deref();
+            if interest == Interest::Readable && interrupt.is_some_and(Interrupt::is_draining) {
+                return Ok(Waited::Draining);
+            }
+            if self.clock.is_past(deadline) {
+                return Ok(Waited::TimedOut);
+            }
+            let until = crate::clock::earlier(deadline, interrupt.and_then(Interrupt::deadline));
+            let timeout = self.clock.until(until).map(timespec);
+            let mut fds = [PollFd::from_borrowed_fd(fd, wanted), PollFd::from_borrowed_fd(fd, wanted)];
+            let count = match interrupt {
+                Some(interrupt) => {
+                    fds[1] = PollFd::from_borrowed_fd(interrupt.fd(), PollFlags::IN);
+                    2
+                }
+                None => 1,
+            };
+            match poll(&mut fds[..count], timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let [socket, other] = fds.map(|fd| !fd.revents().is_empty());
+            if let Some(interrupt) = interrupt
+                && (other || self.clock.is_past(interrupt.deadline()))
+            {
+                interrupt.attend();
+            }
+            if socket {
+                return Ok(Waited::Ready);
+            }
+        }
+    }
+}
