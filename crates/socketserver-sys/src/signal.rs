@@ -42,7 +42,8 @@ impl Signals {
     pub fn new(signals: &[i32]) -> io::Result<Self> {
         let set = signal_set(signals)?;
         // SAFETY: `set` is initialised; a null pointer asks for no old mask.
-        let code = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
+        let code =
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
         if code != 0 {
             return Err(io::Error::from_raw_os_error(code));
         }
@@ -50,14 +51,15 @@ impl Signals {
             blocked.extend_from_slice(signals);
         }
         // SAFETY: `set` is initialised; -1 asks for a new descriptor.
-        let fd = unsafe {
-            libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
-        };
+        let fd =
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the descriptor is fresh from the kernel and owned by nobody else.
-        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+        Ok(Self {
+            fd: unsafe { OwnedFd::from_raw_fd(fd) },
+        })
     }
 
     /// Takes the next signal that has arrived, if there is one; never waits.
@@ -95,7 +97,11 @@ impl AsFd for Signals {
 /// Unblocks in a forked child what the parent reads from a descriptor, except `SIGINT`.
 pub(crate) fn restore_in_child() {
     let Ok(blocked) = BLOCKED.lock() else { return };
-    let signals: Vec<c_int> = blocked.iter().copied().filter(|&signal| signal != INTERRUPT).collect();
+    let signals: Vec<c_int> = blocked
+        .iter()
+        .copied()
+        .filter(|&signal| signal != INTERRUPT)
+        .collect();
     if signals.is_empty() {
         return;
     }

@@ -14,5 +14,7 @@ impl RequestHandler for Echo {
 }
 
 fn main() -> Result<(), Error> {
-    ThreadingTcpServer::bind("127.0.0.1:9999", || Echo)?.serve_forever().map(drop)
+    ThreadingTcpServer::bind("127.0.0.1:9999", || Echo)?
+        .serve_forever()
+        .map(drop)
 }

@@ -114,7 +114,11 @@ impl fmt::Display for Address {
     /// Bytes that would disturb a terminal or a log are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Abstract(name) => write!(f, "@{}", OsStr::from_bytes(name).display().to_string().escape_debug()),
+            Self::Abstract(name) => write!(
+                f,
+                "@{}",
+                OsStr::from_bytes(name).display().to_string().escape_debug()
+            ),
             Self::Inet(address) => address.fmt(f),
             Self::Path(path) => write!(f, "{}", path.display().to_string().escape_debug()),
             Self::Unnamed => f.write_str("unnamed"),
@@ -171,7 +175,10 @@ mod tests {
 
     #[test]
     fn a_name_cannot_disturb_the_terminal_that_prints_it() {
-        assert_eq!(Address::Abstract(b"a\x1b[2J".to_vec()).to_string(), "@a\\u{1b}[2J");
+        assert_eq!(
+            Address::Abstract(b"a\x1b[2J".to_vec()).to_string(),
+            "@a\\u{1b}[2J"
+        );
     }
 
     #[test]

@@ -41,7 +41,9 @@ struct Members {
 
 impl fmt::Debug for Broadcast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broadcast").field("members", &self.len()).finish()
+        f.debug_struct("Broadcast")
+            .field("members", &self.len())
+            .finish()
     }
 }
 
@@ -87,7 +89,10 @@ impl Broadcast {
         let seat = members.next;
         members.next += 1;
         members.outboxes.insert(seat, outbox);
-        Ok(Membership { broadcast: self.clone(), seat })
+        Ok(Membership {
+            broadcast: self.clone(),
+            seat,
+        })
     }
 
     /// Sends `message` to every member; never waits for one.
@@ -95,17 +100,19 @@ impl Broadcast {
         let message = message.into();
         let mut delivery = Delivery::default();
         // The lock is held while pushing: that is what gives all members one order.
-        lock(&self.0).outboxes.retain(|_, outbox| match outbox.push(Arc::clone(&message)) {
-            Ok(()) => {
-                delivery.members += 1;
-                true
-            }
-            Err(PushError::Full) => {
-                delivery.full += 1;
-                !outbox.is_closed()
-            }
-            Err(PushError::Closed) => false,
-        });
+        lock(&self.0)
+            .outboxes
+            .retain(|_, outbox| match outbox.push(Arc::clone(&message)) {
+                Ok(()) => {
+                    delivery.members += 1;
+                    true
+                }
+                Err(PushError::Full) => {
+                    delivery.full += 1;
+                    !outbox.is_closed()
+                }
+                Err(PushError::Closed) => false,
+            });
         delivery
     }
 

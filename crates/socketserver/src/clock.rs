@@ -25,7 +25,10 @@ struct Manual {
 impl Clock {
     /// A clock that stands still until it is advanced.
     pub(crate) fn manual() -> Self {
-        Self(Some(Arc::new(Manual { start: Instant::now(), passed: AtomicU64::new(0) })))
+        Self(Some(Arc::new(Manual {
+            start: Instant::now(),
+            passed: AtomicU64::new(0),
+        })))
     }
 
     /// Moves a manual clock on; the machine's is not ours to move.
@@ -40,7 +43,9 @@ impl Clock {
     pub fn now(&self) -> Instant {
         match &self.0 {
             None => Instant::now(),
-            Some(manual) => manual.start + Duration::from_nanos(manual.passed.load(Ordering::SeqCst)),
+            Some(manual) => {
+                manual.start + Duration::from_nanos(manual.passed.load(Ordering::SeqCst))
+            }
         }
     }
 

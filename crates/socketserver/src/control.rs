@@ -69,7 +69,10 @@ impl Shared {
 
     /// A handle that names the present run, or the next if none serves.
     pub(crate) fn handle(self: &Arc<Self>) -> ServerHandle {
-        ServerHandle { run: self.run(), shared: Arc::clone(self) }
+        ServerHandle {
+            run: self.run(),
+            shared: Arc::clone(self),
+        }
     }
 
     pub(crate) fn run(&self) -> u64 {
@@ -240,7 +243,7 @@ impl ServerHandle {
     }
 
     /// The limits of the server.
-    pub fn limits(&self) -> &crate::Limits {
+    pub fn limits(&self) -> &Limits {
         &self.shared.limits
     }
 

@@ -110,7 +110,12 @@ pub struct ParseEndpointError {
 
 impl fmt::Display for ParseEndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}' is not an endpoint: {}", self.text.escape_debug(), self.reason)
+        write!(
+            f,
+            "'{}' is not an endpoint: {}",
+            self.text.escape_debug(),
+            self.reason
+        )
     }
 }
 
@@ -120,7 +125,10 @@ impl FromStr for Endpoint {
     type Err = ParseEndpointError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).map_err(|reason| ParseEndpointError { text: text.to_owned(), reason })
+        parse(text).map_err(|reason| ParseEndpointError {
+            text: text.to_owned(),
+            reason,
+        })
     }
 }
 
@@ -128,10 +136,20 @@ fn parse(text: &str) -> Result<Endpoint, String> {
     let Some((word, rest)) = text.split_once("://") else {
         return Err("it has no '://'; write for example tcp://127.0.0.1:9999".to_owned());
     };
-    let Some(scheme) = Scheme::ALL.into_iter().find(|scheme| scheme.as_str() == word) else {
-        return Err(format!("'{}' is none of tcp, udp, unix, unix-dgram", word.escape_debug()));
+    let Some(scheme) = Scheme::ALL
+        .into_iter()
+        .find(|scheme| scheme.as_str() == word)
+    else {
+        return Err(format!(
+            "'{}' is none of tcp, udp, unix, unix-dgram",
+            word.escape_debug()
+        ));
     };
-    let address = if scheme.is_inet() { inet(rest)? } else { unix(rest)? };
+    let address = if scheme.is_inet() {
+        inet(rest)?
+    } else {
+        unix(rest)?
+    };
     Ok(Endpoint { scheme, address })
 }
 
@@ -139,11 +157,19 @@ fn inet(rest: &str) -> Result<Address, String> {
     if let Ok(address) = rest.parse::<SocketAddr>() {
         return Ok(Address::Inet(address));
     }
-    if !rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+    if !rest
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    {
         return Err("a port from 0 to 65535 must follow the host, as in 127.0.0.1:9999".to_owned());
     }
-    let mut found = rest.to_socket_addrs().map_err(|error| format!("the host is unknown ({error})"))?;
-    found.next().map(Address::Inet).ok_or_else(|| "the host has no address".to_owned())
+    let mut found = rest
+        .to_socket_addrs()
+        .map_err(|error| format!("the host is unknown ({error})"))?;
+    found
+        .next()
+        .map(Address::Inet)
+        .ok_or_else(|| "the host has no address".to_owned())
 }
 
 fn unix(rest: &str) -> Result<Address, String> {
@@ -158,7 +184,10 @@ fn unix(rest: &str) -> Result<Address, String> {
         return Err("a path or @name must follow, as in unix:///run/x.sock".to_owned());
     }
     if bytes.len() > LONGEST {
-        return Err(format!("a Unix address has at most {LONGEST} bytes, this one {}", bytes.len()));
+        return Err(format!(
+            "a Unix address has at most {LONGEST} bytes, this one {}",
+            bytes.len()
+        ));
     }
     if is_abstract {
         return Ok(Address::Abstract(bytes));
@@ -166,7 +195,9 @@ fn unix(rest: &str) -> Result<Address, String> {
     if bytes.contains(&0) {
         return Err("a path has no zero byte".to_owned());
     }
-    Ok(Address::Path(PathBuf::from(std::ffi::OsString::from_vec(bytes))))
+    Ok(Address::Path(PathBuf::from(std::ffi::OsString::from_vec(
+        bytes,
+    ))))
 }
 
 fn escaped(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,6 +263,11 @@ mod tests {
             assert!(error.contains(reason) && error.contains(text), "{error}");
         }
         let long = format!("unix:///{}", "x".repeat(107));
-        assert!(long.parse::<Endpoint>().unwrap_err().to_string().contains("107"));
+        assert!(
+            long.parse::<Endpoint>()
+                .unwrap_err()
+                .to_string()
+                .contains("107")
+        );
     }
 }

@@ -135,7 +135,11 @@ macro_rules! forward {
     )*};
 }
 
-forward!(Box<dyn Engine>, Box<dyn BlockingEngine>, Box<dyn SharedMemory>);
+forward!(
+    Box<dyn Engine>,
+    Box<dyn BlockingEngine>,
+    Box<dyn SharedMemory>
+);
 impl BlockingEngine for Box<dyn BlockingEngine> {}
 impl SharedMemory for Box<dyn SharedMemory> {}
 
@@ -158,7 +162,10 @@ pub struct Task {
 
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("id", &self.id()).field("peer", self.peer()).finish_non_exhaustive()
+        f.debug_struct("Task")
+            .field("id", &self.id())
+            .field("peer", self.peer())
+            .finish_non_exhaustive()
     }
 }
 

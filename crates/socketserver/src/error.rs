@@ -110,13 +110,23 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { endpoint, source } => write!(f, "cannot listen on {endpoint}: {}", cause(source)),
+            Self::Bind { endpoint, source } => {
+                write!(f, "cannot listen on {endpoint}: {}", cause(source))
+            }
             Self::Engine { engine, source } => write!(f, "the {engine} engine: {}", cause(source)),
-            Self::Handler { peer, step, source } => write!(f, "{step} of {peer}: {}", cause(source)),
-            Self::Panic { peer, step, message } => write!(f, "{step} of {peer} panicked: {message}"),
+            Self::Handler { peer, step, source } => {
+                write!(f, "{step} of {peer}: {}", cause(source))
+            }
+            Self::Panic {
+                peer,
+                step,
+                message,
+            } => write!(f, "{step} of {peer} panicked: {message}"),
             Self::Hook { hook, message } => write!(f, "the hook {hook} panicked: {message}"),
             Self::Child { peer, reason } => write!(f, "the child serving {peer} {reason}"),
-            Self::Listener { endpoint, source } => write!(f, "{endpoint} is gone: {}", cause(source)),
+            Self::Listener { endpoint, source } => {
+                write!(f, "{endpoint} is gone: {}", cause(source))
+            }
             Self::Loop { source } => write!(f, "the serving loop: {}", cause(source)),
         }
     }
@@ -207,7 +217,10 @@ pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         return (*text).to_owned();
     }
-    payload.downcast_ref::<String>().cloned().unwrap_or_else(|| "no message".to_owned())
+    payload
+        .downcast_ref::<String>()
+        .cloned()
+        .unwrap_or_else(|| "no message".to_owned())
 }
 
 #[cfg(test)]
@@ -218,8 +231,14 @@ mod tests {
     #[test]
     fn an_error_names_the_endpoint_and_the_cause_once() {
         let source = io::Error::from_raw_os_error(rustix::io::Errno::ADDRINUSE.raw_os_error());
-        let error = Error::Bind { endpoint: "tcp://127.0.0.1:9999".into(), source };
-        assert_eq!(error.to_string(), "cannot listen on tcp://127.0.0.1:9999: Address already in use");
+        let error = Error::Bind {
+            endpoint: "tcp://127.0.0.1:9999".into(),
+            source,
+        };
+        assert_eq!(
+            error.to_string(),
+            "cannot listen on tcp://127.0.0.1:9999: Address already in use"
+        );
         assert!(error.source().is_none());
     }
 

@@ -39,10 +39,16 @@ pub enum Activity {
 
 impl Activity {
     fn from_code(code: u8) -> Self {
-        [Self::Queued, Self::Busy, Self::Reading, Self::Writing, Self::Closing]
-            .into_iter()
-            .find(|&activity| activity as u8 == code)
-            .unwrap_or(Self::Apart)
+        [
+            Self::Queued,
+            Self::Busy,
+            Self::Reading,
+            Self::Writing,
+            Self::Closing,
+        ]
+        .into_iter()
+        .find(|&activity| activity as u8 == code)
+        .unwrap_or(Self::Apart)
     }
 
     /// Whether it waits for its peer to speak.
@@ -123,7 +129,9 @@ impl Live {
 
     /// Notes why it is cut off; the first reason counts.
     pub(crate) fn note_cut(&self, reason: EndReason) {
-        let _ = self.cut.compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self
+            .cut
+            .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Cuts it off: its reads and writes fail from now on.
@@ -142,7 +150,8 @@ impl Live {
     /// Lets it end in good order: every read that would wait sees the end of input.
     pub(crate) fn drain(&self) {
         if self.activity().is_idle() {
-            self.idle_at.store(self.bytes_in.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            self.idle_at
+                .store(self.bytes_in.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
         self.drained.store(true, Ordering::Release);
         if let Reach::Socket(socket) = &*lock(&self.reach) {
@@ -197,7 +206,10 @@ impl Live {
 }
 
 fn add(cell: &AtomicU64, bytes: usize) {
-    cell.store(cell.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
+    cell.store(
+        cell.load(Ordering::Relaxed) + bytes as u64,
+        Ordering::Relaxed,
+    );
 }
 
 /// What is known of a live request, at one moment.
@@ -269,7 +281,15 @@ impl Registry {
         waker: Arc<Waker>,
     ) -> Self {
         let limit = AtomicU64::new(limits.connections as u64);
-        Self { seats: Mutex::default(), next: AtomicU64::new(1), limit, limits, clock, telemetry, waker }
+        Self {
+            seats: Mutex::default(),
+            next: AtomicU64::new(1),
+            limit,
+            limits,
+            clock,
+            telemetry,
+            waker,
+        }
     }
 
     /// Sets how many may live at once.
@@ -305,7 +325,9 @@ impl Registry {
             cut: AtomicU8::new(0),
             drained: AtomicBool::new(false),
             idle_at: AtomicU64::new(0),
-            reach: Mutex::new(socket.map_or(Reach::Nothing, |socket| Reach::Socket(Arc::clone(socket)))),
+            reach: Mutex::new(
+                socket.map_or(Reach::Nothing, |socket| Reach::Socket(Arc::clone(socket))),
+            ),
         });
         {
             let mut seats = lock(&self.seats);
@@ -320,8 +342,16 @@ impl Registry {
             }
             seats.live.insert(live.id, Arc::clone(&live));
         }
-        self.telemetry.emit(&Event::Started { id: live.id, peer: &live.peer });
-        Ok(Ticket { live, registry: Arc::clone(self), origin, outcome: EndReason::Done })
+        self.telemetry.emit(&Event::Started {
+            id: live.id,
+            peer: &live.peer,
+        });
+        Ok(Ticket {
+            live,
+            registry: Arc::clone(self),
+            origin,
+            outcome: EndReason::Done,
+        })
     }
 
     fn origin(&self, peer: &Address, socket: Option<&Arc<Socket>>) -> Option<Origin> {
@@ -367,10 +397,6 @@ impl Registry {
         }
     }
 
-    /// Whether a drain has begun.
-    pub(crate) fn is_draining(&self) -> bool {
-        lock(&self.seats).drain.is_some()
-    }
 
     /// Cuts off all that live.
     pub(crate) fn force(&self) {
@@ -384,7 +410,10 @@ impl Registry {
     pub(crate) fn end_drain(&self) -> DrainReport {
         let mut seats = lock(&self.seats);
         let stuck = seats.live.len();
-        DrainReport { stuck, ..seats.drain.take().unwrap_or_default() }
+        DrainReport {
+            stuck,
+            ..seats.drain.take().unwrap_or_default()
+        }
     }
 
     fn leave(&self, ticket: &Ticket) {

@@ -68,7 +68,9 @@ pub struct Outbox(Arc<Inner>);
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox").field("connection", &self.0.live.id).finish_non_exhaustive()
+        f.debug_struct("Outbox")
+            .field("connection", &self.0.live.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -118,7 +120,12 @@ impl Outbox {
             overflow: Overflow::default(),
             dropped: 0,
         };
-        Self(Arc::new(Inner { queue: Mutex::new(queue), live, shared, flusher }))
+        Self(Arc::new(Inner {
+            queue: Mutex::new(queue),
+            live,
+            shared,
+            flusher,
+        }))
     }
 
     /// Sets what happens to a message for which there is no room; default
@@ -136,7 +143,9 @@ impl Outbox {
         let message = message.into();
         let inner = &*self.0;
         let mut queue = lock(&inner.queue);
-        let Some(socket) = queue.open() else { return Err(PushError::Closed) };
+        let Some(socket) = queue.open() else {
+            return Err(PushError::Closed);
+        };
         let mut sent = 0;
         if queue.messages.is_empty() {
             match socket.send_now(&message) {
@@ -191,13 +200,21 @@ impl Outbox {
         lock(&self.0.queue).open().is_none()
     }
 
-    fn enqueue(&self, mut queue: std::sync::MutexGuard<'_, Queue>, message: Arc<[u8]>, sent: usize) {
+    fn enqueue(
+        &self,
+        mut queue: std::sync::MutexGuard<'_, Queue>,
+        message: Arc<[u8]>,
+        sent: usize,
+    ) {
         let waits = message.len() - sent;
         if queue.messages.is_empty() {
             queue.sent = sent;
         }
         queue.bytes += waits;
-        self.0.shared.outbox_total.fetch_add(waits, Ordering::Relaxed);
+        self.0
+            .shared
+            .outbox_total
+            .fetch_add(waits, Ordering::Relaxed);
         queue.messages.push_back(message);
         if !std::mem::replace(&mut queue.looked_after, true) {
             drop(queue);
@@ -217,13 +234,19 @@ impl Outbox {
     ) -> io::Result<Option<usize>> {
         let polled = match waiter {
             Waiter::Polled(polled) => polled.clone(),
-            Waiter::Blocking => Polled { clock: clock.clone(), interrupt: None },
+            Waiter::Blocking => Polled {
+                clock: clock.clone(),
+                interrupt: None,
+            },
         };
         let deadline = timeout.and_then(|timeout| clock.now().checked_add(timeout));
         loop {
             let mut queue = lock(&self.0.queue);
             let Some(socket) = queue.open() else {
-                return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the connection has ended"));
+                return Err(io::Error::new(
+                    io::ErrorKind::BrokenPipe,
+                    "the connection has ended",
+                ));
             };
             self.0.flush(&mut queue)?;
             if queue.messages.is_empty() {
@@ -295,7 +318,9 @@ impl Inner {
             }
             if let Some(message) = queue.messages.remove(oldest) {
                 queue.bytes -= message.len();
-                self.shared.outbox_total.fetch_sub(message.len(), Ordering::Relaxed);
+                self.shared
+                    .outbox_total
+                    .fetch_sub(message.len(), Ordering::Relaxed);
                 queue.dropped += 1;
             }
         }
@@ -303,7 +328,9 @@ impl Inner {
 
     /// Sends what fits.
     fn flush(&self, queue: &mut Queue) -> io::Result<()> {
-        let Some(socket) = queue.socket.clone() else { return Ok(()) };
+        let Some(socket) = queue.socket.clone() else {
+            return Ok(());
+        };
         while !queue.messages.is_empty() {
             let sent = {
                 let mut slices = [IoSlice::new(&[]); BATCH];
@@ -328,7 +355,11 @@ impl Inner {
 impl Queue {
     /// The socket, while messages are taken.
     fn open(&self) -> Option<Arc<Socket>> {
-        if self.ending { None } else { self.socket.clone() }
+        if self.ending {
+            None
+        } else {
+            self.socket.clone()
+        }
     }
 
     /// Notes that `sent` bytes have gone out.

@@ -66,7 +66,9 @@ pub struct Server<T, E> {
 
 impl<T, E> fmt::Debug for Server<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("endpoints", &self.core.shared.handle().endpoints()).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("endpoints", &self.core.shared.handle().endpoints())
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,7 +112,11 @@ where
 
 impl<T, E: Engine> Server<T, E> {
     fn new(core: Core, engine: E) -> Self {
-        Self { core, engine, transport: PhantomData }
+        Self {
+            core,
+            engine,
+            transport: PhantomData,
+        }
     }
 
     /// Listens at one more address, of this transport or another, with handlers of its own.
@@ -120,7 +126,12 @@ impl<T, E: Engine> Server<T, E> {
     /// # Errors
     ///
     /// As [`bind`](Self::bind).
-    pub fn listen<U, A, F, H, K>(&mut self, transport: U, address: A, factory: F) -> Result<(), Error>
+    pub fn listen<U, A, F, H, K>(
+        &mut self,
+        transport: U,
+        address: A,
+        factory: F,
+    ) -> Result<(), Error>
     where
         U: Transport,
         U::Accepted: Served,
@@ -129,9 +140,10 @@ impl<T, E: Engine> Server<T, E> {
         H: Handler<RequestOf<U>, K>,
         K: RunsOn<E>,
     {
-        let addresses = address
-            .into_addresses()
-            .map_err(|source| Error::Bind { endpoint: "the given address".to_owned(), source })?;
+        let addresses = address.into_addresses().map_err(|source| Error::Bind {
+            endpoint: "the given address".to_owned(),
+            source,
+        })?;
         let listener = listen::bind_first(&transport, &addresses)
             .map_err(|(endpoint, source)| Error::Bind { endpoint, source })?;
         self.add(&transport, listener, factory)
@@ -150,12 +162,14 @@ impl<T, E: Engine> Server<T, E> {
         H: Handler<RequestOf<U>, K>,
     {
         use listen::sealed::Sealed;
-        let address = listener
-            .local_address()
-            .map_err(|source| Error::Bind { endpoint: "the listener".to_owned(), source })?;
+        let address = listener.local_address().map_err(|source| Error::Bind {
+            endpoint: "the listener".to_owned(),
+            source,
+        })?;
         let endpoint = Endpoint::new(transport.scheme(&address), address);
         let factory = listen::erase(factory);
-        self.core.add(<U::Accepted as Sealed>::source(endpoint, listener, factory));
+        self.core
+            .add(<U::Accepted as Sealed>::source(endpoint, listener, factory));
         Ok(())
     }
 
@@ -198,7 +212,9 @@ impl<T, E: Engine> Server<T, E> {
 
     /// Where the first listener is (Python: `server_address`), with the real port.
     pub fn local_address(&self) -> Address {
-        self.endpoints().first().map_or(Address::Unnamed, |endpoint| endpoint.address().clone())
+        self.endpoints()
+            .first()
+            .map_or(Address::Unnamed, |endpoint| endpoint.address().clone())
     }
 
     /// The engine.
@@ -231,7 +247,9 @@ impl<T, E: Engine> Server<T, E> {
         let handle = self.handle();
         let mut server = self;
         let serve = move || server.serve_forever();
-        let thread = thread::Builder::new().name("server".to_owned()).spawn(serve)?;
+        let thread = thread::Builder::new()
+            .name("server".to_owned())
+            .spawn(serve)?;
         Ok(Running::new(handle, thread))
     }
 }

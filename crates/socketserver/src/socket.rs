@@ -129,12 +129,20 @@ impl Socket {
 
     /// Bounds each blocking read.
     pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        Ok(sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Recv, timeout.map(nonzero))?)
+        Ok(sockopt::set_socket_timeout(
+            &self.fd,
+            sockopt::Timeout::Recv,
+            timeout.map(nonzero),
+        )?)
     }
 
     /// Bounds each blocking write.
     pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        Ok(sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Send, timeout.map(nonzero))?)
+        Ok(sockopt::set_socket_timeout(
+            &self.fd,
+            sockopt::Timeout::Send,
+            timeout.map(nonzero),
+        )?)
     }
 
     /// Makes every read that would wait, now or later, see the end of input.
@@ -160,7 +168,9 @@ impl Socket {
 
     /// The user at the other end of a Unix socket.
     pub(crate) fn user(&self) -> Option<u32> {
-        sockopt::socket_peercred(&self.fd).ok().map(|credentials| credentials.uid.as_raw())
+        sockopt::socket_peercred(&self.fd)
+            .ok()
+            .map(|credentials| credentials.uid.as_raw())
     }
 
     #[inline]

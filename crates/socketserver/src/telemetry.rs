@@ -64,7 +64,10 @@ impl EndReason {
 
     /// Whether the server cut the request off.
     pub fn is_cut(self) -> bool {
-        !matches!(self, Self::Done | Self::Failed | Self::Panicked | Self::Drained)
+        !matches!(
+            self,
+            Self::Done | Self::Failed | Self::Panicked | Self::Drained
+        )
     }
 }
 
@@ -257,13 +260,18 @@ pub(crate) struct Telemetry {
 
 impl fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Telemetry").field(&self.cells.snapshot()).finish()
+        f.debug_tuple("Telemetry")
+            .field(&self.cells.snapshot())
+            .finish()
     }
 }
 
 impl Telemetry {
     pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
-        Self { cells: Arc::default(), observer }
+        Self {
+            cells: Arc::default(),
+            observer,
+        }
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -288,7 +296,12 @@ impl Telemetry {
         match event {
             Event::AcceptPaused { .. } => add(&cells.accept_pauses, 1),
             Event::AcceptFailed { .. } => add(&cells.accept_failures, 1),
-            Event::Ended { reason, bytes_in, bytes_out, .. } => {
+            Event::Ended {
+                reason,
+                bytes_in,
+                bytes_out,
+                ..
+            } => {
                 add(&cells.ended, 1);
                 add(&cells.bytes_in, *bytes_in);
                 add(&cells.bytes_out, *bytes_out);
@@ -319,7 +332,14 @@ fn trace(event: &Event<'_>) {
         Event::AcceptFailed { endpoint, error } => {
             tracing::debug!(%endpoint, %error, "a connection could not be accepted");
         }
-        Event::Ended { id, peer, reason, bytes_in, bytes_out, duration } => {
+        Event::Ended {
+            id,
+            peer,
+            reason,
+            bytes_in,
+            bytes_out,
+            duration,
+        } => {
             if reason.is_cut() {
                 tracing::info!(id, %peer, %reason, bytes_in, bytes_out, ?duration, "cut off");
             } else {
@@ -329,7 +349,11 @@ fn trace(event: &Event<'_>) {
         Event::Failed { error } if error.is_disconnect() => tracing::debug!(%error, "disconnected"),
         Event::Failed { error } => tracing::warn!(%error, "failed"),
         Event::LimitLowered { from, to } => {
-            tracing::warn!(from, to, "the connection limit is lowered to what the descriptor limit can hold");
+            tracing::warn!(
+                from,
+                to,
+                "the connection limit is lowered to what the descriptor limit can hold"
+            );
         }
         Event::Refused { peer, reason } => tracing::debug!(%peer, %reason, "refused"),
         Event::ReplyDropped { peer } => tracing::debug!(%peer, "a reply was dropped"),

@@ -110,7 +110,9 @@ impl fmt::Debug for Stream {
 impl From<OwnedFd> for Stream {
     /// Makes a stream of a connected stream socket in blocking mode.
     fn from(fd: OwnedFd) -> Self {
-        Self { socket: Socket::new(fd) }
+        Self {
+            socket: Socket::new(fd),
+        }
     }
 }
 
@@ -145,7 +147,10 @@ pub trait IntoAddress<T> {
 fn inet_addresses(address: impl std::net::ToSocketAddrs) -> io::Result<Vec<Address>> {
     let addresses: Vec<_> = address.to_socket_addrs()?.map(Address::Inet).collect();
     if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the name has no address"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the name has no address",
+        ));
     }
     Ok(addresses)
 }
@@ -155,7 +160,10 @@ fn unix_addresses(path: &Path) -> io::Result<Vec<Address>> {
     use std::os::unix::ffi::OsStrExt;
     let bytes = path.as_os_str().as_bytes();
     if bytes.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket needs a path or @name"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a Unix socket needs a path or @name",
+        ));
     }
     Ok(vec![match bytes.strip_prefix(b"@") {
         Some(name) => Address::Abstract(name.to_vec()),

@@ -35,12 +35,22 @@ impl Poller {
 
     /// Adds `fd`; what it is ready for is told under `token`.
     pub(crate) fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(token), flags(interest))?)
+        Ok(epoll::add(
+            &self.0,
+            fd,
+            epoll::EventData::new_u64(token),
+            flags(interest),
+        )?)
     }
 
     /// Changes what is waited for on an `fd` that was added.
     pub(crate) fn modify(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
-        Ok(epoll::modify(&self.0, fd, epoll::EventData::new_u64(token), flags(interest))?)
+        Ok(epoll::modify(
+            &self.0,
+            fd,
+            epoll::EventData::new_u64(token),
+            flags(interest),
+        )?)
     }
 
     /// Removes `fd`; one that is not there is nobody's problem.
@@ -95,8 +105,13 @@ fn flags(interest: Interest) -> epoll::EventFlags {
 /// would be repeated with nothing left to wait for.
 fn timespec(duration: Duration) -> Timespec {
     let millis = duration.as_nanos().div_ceil(1_000_000);
-    let millis = i64::try_from(millis).unwrap_or(i64::MAX).min(i64::from(i32::MAX));
-    Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
+    let millis = i64::try_from(millis)
+        .unwrap_or(i64::MAX)
+        .min(i64::from(i32::MAX));
+    Timespec {
+        tv_sec: millis / 1000,
+        tv_nsec: (millis % 1000) * 1_000_000,
+    }
 }
 
 /// How a wait ended.
@@ -154,7 +169,11 @@ impl Polled {
         interest: Interest,
         deadline: Option<Instant>,
     ) -> io::Result<Waited> {
-        let wanted = if interest == Interest::Writable { PollFlags::OUT } else { PollFlags::IN };
+        let wanted = if interest == Interest::Writable {
+            PollFlags::OUT
+        } else {
+            PollFlags::IN
+        };
         loop {
             let interrupt = self.interrupt.as_deref();
             if interest == Interest::Readable && interrupt.is_some_and(Interrupt::is_draining) {
@@ -165,7 +184,10 @@ impl Polled {
             }
             let until = crate::clock::earlier(deadline, interrupt.and_then(Interrupt::deadline));
             let timeout = self.clock.until(until).map(timespec);
-            let mut fds = [PollFd::from_borrowed_fd(fd, wanted), PollFd::from_borrowed_fd(fd, wanted)];
+            let mut fds = [
+                PollFd::from_borrowed_fd(fd, wanted),
+                PollFd::from_borrowed_fd(fd, wanted),
+            ];
             let count = match interrupt {
                 Some(interrupt) => {
                     fds[1] = PollFd::from_borrowed_fd(interrupt.fd(), PollFlags::IN);

@@ -48,7 +48,11 @@ impl<'a> Line<'a> {
     /// The line without its end, be it `\n` or `\r\n`.
     pub fn text(&self) -> &'a [u8] {
         let text = self.raw.strip_suffix(b"\n").unwrap_or(self.raw);
-        if self.is_ended() { text.strip_suffix(b"\r").unwrap_or(text) } else { text }
+        if self.is_ended() {
+            text.strip_suffix(b"\r").unwrap_or(text)
+        } else {
+            text
+        }
     }
 
     /// Whether it had an end; a line that was cut by a pause or by the end of input has none.
@@ -60,7 +64,13 @@ impl<'a> Line<'a> {
 impl Lines {
     /// Lines of at most `limit` bytes, their end included.
     pub fn new(limit: usize) -> Self {
-        Self { limit, pause: None, searched: 0, discarding: false, has_ended_a_line: false }
+        Self {
+            limit,
+            pause: None,
+            searched: 0,
+            discarding: false,
+            has_ended_a_line: false,
+        }
     }
 
     /// Hears a peer that has not yet sent a line feed after a pause, too.
@@ -85,9 +95,15 @@ impl Lines {
             return Decoded::Skipped { used };
         }
         if used > self.limit {
-            return Decoded::Invalid { used, error: self.overlong() };
+            return Decoded::Invalid {
+                used,
+                error: self.overlong(),
+            };
         }
-        Decoded::Message { message: Line { raw }, used }
+        Decoded::Message {
+            message: Line { raw },
+            used,
+        }
     }
 }
 
@@ -108,14 +124,21 @@ impl Codec for Lines {
         }
         if input.len() >= self.limit {
             self.discarding = true;
-            return Decoded::Invalid { used: input.len(), error: self.overlong() };
+            return Decoded::Invalid {
+                used: input.len(),
+                error: self.overlong(),
+            };
         }
         self.searched = input.len();
         Decoded::Incomplete
     }
 
     fn quiet_after(&self) -> Option<Duration> {
-        if self.has_ended_a_line || self.discarding { None } else { self.pause }
+        if self.has_ended_a_line || self.discarding {
+            None
+        } else {
+            self.pause
+        }
     }
 }
 
@@ -157,7 +180,11 @@ mod tests {
         assert_eq!(whole.len(), 4);
         for split in 0..text.len() {
             let (a, b) = text.split_at(split);
-            assert_eq!(lines(&mut Lines::new(100), &[a, b]), whole, "split at {split}");
+            assert_eq!(
+                lines(&mut Lines::new(100), &[a, b]),
+                whole,
+                "split at {split}"
+            );
         }
         let bytes: Vec<_> = text.chunks(1).collect();
         assert_eq!(lines(&mut Lines::new(100), &bytes), whole);
@@ -166,7 +193,10 @@ mod tests {
     #[test]
     fn an_overlong_line_is_told_once_and_the_next_is_heard() {
         let long = [b'x'; 30];
-        for pieces in [&[&long[..], b"yyy\nnext\n"][..], &[b"xxxxxxxxxxxxxxxxxx\nnext\n"]] {
+        for pieces in [
+            &[&long[..], b"yyy\nnext\n"][..],
+            &[b"xxxxxxxxxxxxxxxxxx\nnext\n"],
+        ] {
             let found = lines(&mut Lines::new(10), pieces);
             assert_eq!(found.len(), 2, "{found:?}");
             assert!(found[0].as_ref().unwrap_err().contains("10 bytes"));
@@ -178,14 +208,26 @@ mod tests {
     fn a_pause_ends_a_message_until_the_peer_has_sent_a_line_feed() {
         let mut codec = Lines::new(100).or_pause(Duration::from_millis(100));
         assert_eq!(codec.quiet_after(), Some(Duration::from_millis(100)));
-        assert!(matches!(codec.decode(b"hi", Input::More), Decoded::Incomplete));
-        assert!(matches!(codec.decode(b"hi", Input::Quiet), Decoded::Message { used: 2, .. }));
-        assert!(matches!(codec.decode(b"hi\n", Input::More), Decoded::Message { used: 3, .. }));
+        assert!(matches!(
+            codec.decode(b"hi", Input::More),
+            Decoded::Incomplete
+        ));
+        assert!(matches!(
+            codec.decode(b"hi", Input::Quiet),
+            Decoded::Message { used: 2, .. }
+        ));
+        assert!(matches!(
+            codec.decode(b"hi\n", Input::More),
+            Decoded::Message { used: 3, .. }
+        ));
         assert_eq!(codec.quiet_after(), None);
     }
 
     #[test]
     fn a_carriage_return_alone_is_text() {
-        assert_eq!(lines(&mut Lines::new(100), &[b"a\rb\r"]), [Ok(b"a\rb\r".to_vec())]);
+        assert_eq!(
+            lines(&mut Lines::new(100), &[b"a\rb\r"]),
+            [Ok(b"a\rb\r".to_vec())]
+        );
     }
 }

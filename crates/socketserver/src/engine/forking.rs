@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, OnceLock};
 
-use rustix::process::{Pid, PidfdFlags, WaitStatus, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
 use super::{BlockingEngine, Engine, Place, Task};
 use crate::live::{Ticket, lock};
@@ -39,7 +39,11 @@ struct Child {
 
 impl Default for Forking {
     fn default() -> Self {
-        Self { max_children: 40, children: Mutex::default(), poller: OnceLock::new() }
+        Self {
+            max_children: 40,
+            children: Mutex::default(),
+            poller: OnceLock::new(),
+        }
     }
 }
 
@@ -75,7 +79,9 @@ impl Forking {
 /// How the request of a child that ended with `status` ended.
 fn outcome(status: Option<WaitStatus>) -> EndReason {
     let code = status.and_then(WaitStatus::exit_status);
-    code.and_then(|code| u8::try_from(code).ok()).and_then(child_reason).unwrap_or(EndReason::Panicked)
+    code.and_then(|code| u8::try_from(code).ok())
+        .and_then(child_reason)
+        .unwrap_or(EndReason::Panicked)
 }
 
 /// The exit code of a child whose request ended for `reason`: 0 is done, 1 failed, as in Python.
@@ -124,7 +130,12 @@ impl Engine for Forking {
     }
 
     fn process_request(&self, task: Task) -> io::Result<()> {
-        let Task { ticket, work, close_in_child, .. } = task;
+        let Task {
+            ticket,
+            work,
+            close_in_child,
+            ..
+        } = task;
         let mut seat = Some(ticket);
         let pid = socketserver_sys::fork::fork(&close_in_child, || match seat.take() {
             Some(ticket) => child_status(work(ticket)),
@@ -138,7 +149,10 @@ impl Engine for Forking {
         if let (Some(ended), Some(poller)) = (&ended, self.poller.get()) {
             let _ = poller.add(ended, 0, Interest::Readable);
         }
-        let child = Child { ticket, _ended: ended };
+        let child = Child {
+            ticket,
+            _ended: ended,
+        };
         lock(&self.children).insert(pid.as_raw_nonzero().get(), child);
         Ok(())
     }
@@ -167,7 +181,12 @@ mod tests {
 
     #[test]
     fn a_child_tells_by_its_exit_code_how_its_request_ended() {
-        for reason in [EndReason::Done, EndReason::Failed, EndReason::Panicked, EndReason::Drained] {
+        for reason in [
+            EndReason::Done,
+            EndReason::Failed,
+            EndReason::Panicked,
+            EndReason::Drained,
+        ] {
             let code = u8::try_from(child_status(reason)).unwrap();
             assert_eq!(child_reason(code), Some(reason));
         }

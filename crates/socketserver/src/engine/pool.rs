@@ -52,6 +52,17 @@ struct Queue {
     stops: bool,
 }
 
+impl Default for Pool {
+    /// Four threads for each processor, and at least eight.
+    fn default() -> Self {
+        Self::new(
+            thread::available_parallelism()
+                .map_or(8, |count| count.get() * 4)
+                .max(8),
+        )
+    }
+}
+
 impl Pool {
     /// A pool of `threads` threads, at least 1; they start with the server.
     pub fn new(threads: usize) -> Self {
@@ -81,7 +92,9 @@ impl Pool {
         while queue.threads < self.threads {
             let shared = Arc::clone(&self.shared);
             let name = format!("pool-{}", queue.threads + 1);
-            thread::Builder::new().name(name).spawn(move || shared.work())?;
+            thread::Builder::new()
+                .name(name)
+                .spawn(move || shared.work())?;
             queue.threads += 1;
         }
         Ok(())
@@ -92,7 +105,9 @@ impl Pool {
             self.shared.push(task);
             return Ok(());
         };
-        let until = task.idle_timeout.and_then(|timeout| task.clock.now().checked_add(timeout));
+        let until = task
+            .idle_timeout
+            .and_then(|timeout| task.clock.now().checked_add(timeout));
         let id = task.id();
         lock(&self.parked).insert(id, Parked { task, until });
         if let Err(error) = poller.add(&*socket, id, Interest::Readable) {
@@ -115,11 +130,19 @@ impl Pool {
     fn expire(&self) {
         let expired: Vec<u64> = {
             let parked = lock(&self.parked);
-            let Some(clock) = parked.values().next().map(|parked| parked.task.clock.clone()) else {
+            let Some(clock) = parked
+                .values()
+                .next()
+                .map(|parked| parked.task.clock.clone())
+            else {
                 return;
             };
             let is_past = |parked: &Parked| clock.is_past(parked.until);
-            parked.iter().filter(|(_, parked)| is_past(parked)).map(|(id, _)| *id).collect()
+            parked
+                .iter()
+                .filter(|(_, parked)| is_past(parked))
+                .map(|(id, _)| *id)
+                .collect()
         };
         for task in expired.into_iter().filter_map(|id| self.unpark(id)) {
             task.ticket.live.cut(EndReason::IdleTimeout);
@@ -144,7 +167,10 @@ impl Shared {
             } else if queue.stops {
                 break;
             } else {
-                queue = self.has_work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self
+                    .has_work
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
         }
         queue.threads -= 1;
@@ -182,11 +208,15 @@ impl Engine for Pool {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        lock(&self.parked).values().fold(None, |first, parked| earlier(first, parked.until))
+        lock(&self.parked)
+            .values()
+            .fold(None, |first, parked| earlier(first, parked.until))
     }
 
     fn service_actions(&self) {
-        let Some(poller) = self.poller.get() else { return };
+        let Some(poller) = self.poller.get() else {
+            return;
+        };
         let mut ready = Vec::new();
         while poller.wait(&mut ready, Some(Duration::ZERO)).is_ok() && !ready.is_empty() {
             for task in ready.iter().filter_map(|&id| self.unpark(id)) {

@@ -44,8 +44,19 @@ impl Closing {
     ) -> Self {
         ticket.live.now(Activity::Closing);
         let has_waiting = outbox.as_ref().is_some_and(Outbox::end);
-        let phase = if has_waiting { Phase::Flushing } else { Phase::Lingering };
-        let mut closing = Self { socket, outbox, phase, peer_has_ended, discarded: 0, ticket };
+        let phase = if has_waiting {
+            Phase::Flushing
+        } else {
+            Phase::Lingering
+        };
+        let mut closing = Self {
+            socket,
+            outbox,
+            phase,
+            peer_has_ended,
+            discarded: 0,
+            ticket,
+        };
         if phase == Phase::Lingering {
             closing.end_writing();
         }
@@ -65,13 +76,19 @@ impl Closing {
 
     /// What to wait for.
     pub(crate) fn interest(&self) -> Interest {
-        if self.phase == Phase::Flushing { Interest::Writable } else { Interest::Changes }
+        if self.phase == Phase::Flushing {
+            Interest::Writable
+        } else {
+            Interest::Changes
+        }
     }
 
     /// When it has waited long enough, if it began to wait for this at `now`.
     pub(crate) fn deadline(&self, now: Instant, limits: &crate::Limits) -> Option<Instant> {
         match self.phase {
-            Phase::Flushing => limits.write_timeout.and_then(|timeout| now.checked_add(timeout)),
+            Phase::Flushing => limits
+                .write_timeout
+                .and_then(|timeout| now.checked_add(timeout)),
             _ => now.checked_add(limits.linger_timeout),
         }
     }

@@ -70,17 +70,38 @@ impl std::fmt::Debug for FlusherSlot {
 
 impl Connection {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { socket, live, waiter, server, flusher, has_timeouts } = parts;
+        let Parts {
+            socket,
+            live,
+            waiter,
+            server,
+            flusher,
+            has_timeouts,
+        } = parts;
         let limits = server.limits();
-        let (idle, read, write) = (limits.idle_timeout, limits.read_timeout, limits.write_timeout);
-        let (told_read, told_write) = if has_timeouts { (idle, write) } else { (None, None) };
+        let (idle, read, write) = (
+            limits.idle_timeout,
+            limits.read_timeout,
+            limits.write_timeout,
+        );
+        let (told_read, told_write) = if has_timeouts {
+            (idle, write)
+        } else {
+            (None, None)
+        };
         live.now(Activity::Busy);
         Self {
             socket,
             live,
             waiter,
             buffer: Buffer::default(),
-            timeouts: Timeouts { idle, read, write, told_read, told_write },
+            timeouts: Timeouts {
+                idle,
+                read,
+                write,
+                told_read,
+                told_write,
+            },
             peer_has_ended: false,
             outbox: None,
             server,
@@ -90,9 +111,25 @@ impl Connection {
 
     /// Lends the two halves: Python's `rfile` and `wfile`.
     pub fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
-        let Self { socket, live, waiter, buffer, timeouts, peer_has_ended, outbox, server, .. } = self;
+        let Self {
+            socket,
+            live,
+            waiter,
+            buffer,
+            timeouts,
+            peer_has_ended,
+            outbox,
+            server,
+            ..
+        } = self;
         let (socket, live, waiter) = (&**socket, &**live, &*waiter);
-        let Timeouts { idle, read, write, told_read, told_write } = timeouts;
+        let Timeouts {
+            idle,
+            read,
+            write,
+            told_read,
+            told_write,
+        } = timeouts;
         let reader = Reader {
             socket,
             live,
@@ -142,7 +179,12 @@ impl Connection {
         let outbox = self.outbox.get_or_insert_with(|| {
             let shared = Arc::clone(self.server.shared());
             let flusher = Arc::clone(&self.flusher.0);
-            Outbox::new(Arc::clone(&self.socket), Arc::clone(&self.live), shared, flusher)
+            Outbox::new(
+                Arc::clone(&self.socket),
+                Arc::clone(&self.live),
+                shared,
+                flusher,
+            )
         });
         Ok(outbox.clone())
     }
@@ -192,7 +234,12 @@ impl Connection {
 
     /// Ends the connection in good order once the handler, which said `outcome`, is done.
     pub(crate) fn close(self, ticket: Ticket) -> Closing {
-        let Self { socket, outbox, peer_has_ended, .. } = self;
+        let Self {
+            socket,
+            outbox,
+            peer_has_ended,
+            ..
+        } = self;
         Closing::new(socket, outbox, ticket, peer_has_ended)
     }
 }

@@ -31,7 +31,12 @@ impl Datagram {
     pub(crate) fn new(packet: Packet, live: Arc<Live>, server: ServerHandle) -> Self {
         live.now(Activity::Busy);
         live.received(packet.payload.len());
-        Self { payload: packet.payload, socket: packet.socket, live, server }
+        Self {
+            payload: packet.payload,
+            socket: packet.socket,
+            live,
+            server,
+        }
     }
 
     /// What was sent; it may be empty.
@@ -72,7 +77,9 @@ impl Datagram {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let telemetry = &self.server.shared().telemetry;
-                telemetry.emit(&Event::ReplyDropped { peer: &self.live.peer });
+                telemetry.emit(&Event::ReplyDropped {
+                    peer: &self.live.peer,
+                });
                 Ok(())
             }
             Err(error) => Err(error),

@@ -87,12 +87,19 @@ impl<'a> Reader<'a> {
     /// A longer line is an error of the kind `InvalidData`, and the next item the line after it.
     pub fn lines(self) -> ReaderLines<'a> {
         let limit = self.server.limits().line_bytes;
-        ReaderLines { messages: self.messages(Lines::new(limit)) }
+        ReaderLines {
+            messages: self.messages(Lines::new(limit)),
+        }
     }
 
     /// The messages that the peer sends, as `codec` cuts them.
     pub fn messages<C: Codec>(self, codec: C) -> Messages<'a, C> {
-        Messages { reader: self, codec, started: None, has_ended: false }
+        Messages {
+            reader: self,
+            codec,
+            started: None,
+            has_ended: false,
+        }
     }
 
     /// Reads one line with its end into `line`, which is emptied first; 0 is the end of input.
@@ -117,12 +124,18 @@ impl<'a> Reader<'a> {
             server: self.server,
         };
         let mut messages = reader.messages(Lines::new(limit));
-        Ok(messages.next_with(|found| line.extend_from_slice(found.raw()))?.map_or(0, |()| line.len()))
+        Ok(messages
+            .next_with(|found| line.extend_from_slice(found.raw()))?
+            .map_or(0, |()| line.len()))
     }
 
     /// Receives into `into`, or, if `None`, into the buffer; waits at most `timeout`.
     #[inline]
-    fn receive(&mut self, into: Option<&mut [u8]>, timeout: Option<Duration>) -> io::Result<Received> {
+    fn receive(
+        &mut self,
+        into: Option<&mut [u8]>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Received> {
         if matches!(self.waiter, Waiter::Blocking) && *self.told != timeout {
             self.socket.set_read_timeout(timeout)?;
             *self.told = timeout;
@@ -182,7 +195,12 @@ impl<'a> Reader<'a> {
         self.check()?;
         let left = match (started, self.read) {
             (Some(started), Some(read)) => {
-                let passed = self.server.shared().clock.now().saturating_duration_since(started);
+                let passed = self
+                    .server
+                    .shared()
+                    .clock
+                    .now()
+                    .saturating_duration_since(started);
                 let left = read.saturating_sub(passed);
                 if left.is_zero() {
                     return Err(self.timed_out(EndReason::ReadTimeout));
@@ -284,7 +302,11 @@ impl<C: Codec> Messages<'_, C> {
         receive: impl FnOnce(C::Message<'_>) -> T,
     ) -> io::Result<Option<T>> {
         let mut receive = Some(receive);
-        let mut why = if self.has_ended { Input::End } else { Input::More };
+        let mut why = if self.has_ended {
+            Input::End
+        } else {
+            Input::More
+        };
         loop {
             match self.decode(why, &mut receive) {
                 Step::Found(used, found) => {
@@ -330,7 +352,11 @@ impl<C: Codec> Messages<'_, C> {
         if !is_partial {
             self.reader.buffer.shrink();
         }
-        let quiet = if is_partial { self.codec.quiet_after() } else { None };
+        let quiet = if is_partial {
+            self.codec.quiet_after()
+        } else {
+            None
+        };
         Ok(match self.reader.fill(self.started, quiet)? {
             Filled::Bytes => Input::More,
             Filled::Quiet => Input::Quiet,
@@ -357,6 +383,8 @@ impl Iterator for ReaderLines<'_> {
     type Item = io::Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.messages.next_with(|line| line.text().to_vec()).transpose()
+        self.messages
+            .next_with(|line| line.text().to_vec())
+            .transpose()
     }
 }

@@ -31,7 +31,12 @@ impl Writer<'_> {
     #[inline]
     fn send(&mut self, buffer: &[u8]) -> io::Result<Option<usize>> {
         if let Some(outbox) = self.outbox {
-            return outbox.write(buffer, self.waiter, self.timeout, &self.server.shared().clock);
+            return outbox.write(
+                buffer,
+                self.waiter,
+                self.timeout,
+                &self.server.shared().clock,
+            );
         }
         if matches!(self.waiter, Waiter::Blocking) && *self.told != self.timeout {
             self.socket.set_write_timeout(self.timeout)?;

@@ -44,7 +44,15 @@ struct Pause {
 
 impl Gate {
     pub(super) fn new(source: Box<dyn Source>, token: u64) -> Self {
-        Self { source, token, is_open: false, pause: None, failures: 0, drain_left: None, handled: None }
+        Self {
+            source,
+            token,
+            is_open: false,
+            pause: None,
+            failures: 0,
+            drain_left: None,
+            handled: None,
+        }
     }
 
     pub(super) fn begin_run(&mut self) {
@@ -117,7 +125,9 @@ impl Core {
                 continue;
             }
             if may_open {
-                let added = self.poller.add(gate.source.fd(), gate.token, Interest::Readable);
+                let added = self
+                    .poller
+                    .add(gate.source.fd(), gate.token, Interest::Readable);
                 gate.is_open = added.is_ok();
             } else {
                 self.poller.remove(gate.source.fd());
@@ -143,7 +153,9 @@ impl Core {
         admission: &Admission,
         at_most: usize,
     ) -> Result<(), Error> {
-        let Ok(number) = usize::try_from(token) else { return Ok(()) };
+        let Ok(number) = usize::try_from(token) else {
+            return Ok(());
+        };
         for _ in 0..BATCH.min(at_most) {
             if self.shared.is_stopping()
                 || !engine.has_room()
@@ -193,11 +205,17 @@ impl Core {
         self.accept_works_again(number);
         self.gates[number].handled = Some(match taken {
             Taken::Refused(peer, reason) => {
-                self.shared.telemetry.emit(&Event::Refused { peer: &peer, reason });
+                self.shared.telemetry.emit(&Event::Refused {
+                    peer: &peer,
+                    reason,
+                });
                 Handled::Refused(reason)
             }
             Taken::Task(task) => {
-                let (peer, live) = (task.peer().clone(), std::sync::Arc::clone(&task.ticket.live));
+                let (peer, live) = (
+                    task.peer().clone(),
+                    std::sync::Arc::clone(&task.ticket.live),
+                );
                 if self.keeper_is_draining() {
                     // It came in after the drain began, so it is told here.
                     live.drain();
@@ -207,8 +225,14 @@ impl Core {
                     Ok(()) => Handled::Started,
                     Err(source) => {
                         let reason = Refusal::Engine;
-                        self.shared.telemetry.emit(&Event::Refused { peer: &peer, reason });
-                        self.hooks().handle_error(&Error::Engine { engine: engine.name(), source });
+                        self.shared.telemetry.emit(&Event::Refused {
+                            peer: &peer,
+                            reason,
+                        });
+                        self.hooks().handle_error(&Error::Engine {
+                            engine: engine.name(),
+                            source,
+                        });
                         Handled::Refused(reason)
                     }
                 }
@@ -227,12 +251,16 @@ impl Core {
         let endpoint = gate.source.endpoint();
         match meaning(&error) {
             Meaning::Empty => Ok(false),
-            Meaning::Gone => {
-                Err(Error::Listener { endpoint: endpoint.to_string(), source: error })
-            }
+            Meaning::Gone => Err(Error::Listener {
+                endpoint: endpoint.to_string(),
+                source: error,
+            }),
             Meaning::OneFailed if gate.failures < FAILURES => {
                 gate.failures += 1;
-                self.shared.telemetry.emit(&Event::AcceptFailed { endpoint, error: &error });
+                self.shared.telemetry.emit(&Event::AcceptFailed {
+                    endpoint,
+                    error: &error,
+                });
                 Ok(true)
             }
             Meaning::OneFailed | Meaning::Shortage => {
@@ -251,14 +279,20 @@ impl Core {
         let mut refused = gate.pause.as_ref().map_or(0, |pause| pause.refused);
         if times == 0 {
             let endpoint = gate.source.endpoint();
-            self.shared.telemetry.emit(&Event::AcceptPaused { endpoint, error });
+            self.shared
+                .telemetry
+                .emit(&Event::AcceptPaused { endpoint, error });
         } else {
             refused += self.refuse_waiting(number);
         }
         let gate = &mut self.gates[number];
         gate.failures = 0;
         let until = now + back_off(times);
-        gate.pause = Some(Pause { until, times: times + 1, refused });
+        gate.pause = Some(Pause {
+            until,
+            times: times + 1,
+            refused,
+        });
         if std::mem::take(&mut gate.is_open) {
             self.poller.remove(gate.source.fd());
         }
@@ -273,7 +307,10 @@ impl Core {
             let Ok(peer) = answer else { break };
             refused += 1;
             let reason = Refusal::Descriptors;
-            self.shared.telemetry.emit(&Event::Refused { peer: &peer, reason });
+            self.shared.telemetry.emit(&Event::Refused {
+                peer: &peer,
+                reason,
+            });
         }
         refused
     }
@@ -285,7 +322,9 @@ impl Core {
         if let Some(pause) = gate.pause.take() {
             let endpoint = gate.source.endpoint();
             let refused = pause.refused;
-            self.shared.telemetry.emit(&Event::AcceptResumed { endpoint, refused });
+            self.shared
+                .telemetry
+                .emit(&Event::AcceptResumed { endpoint, refused });
             if self.reserve.is_none() {
                 self.reserve = open_reserve();
             }

@@ -52,7 +52,9 @@ pub struct Builder<T, E> {
 
 impl<T, E> std::fmt::Debug for Builder<T, E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -129,7 +131,8 @@ where
         fd: impl AsFd + Send + 'static,
         callback: impl FnMut(&ServerHandle) -> ControlFlow<()> + Send + 'static,
     ) -> Self {
-        self.watches.push(Watch::new(Box::new(fd), Box::new(callback)));
+        self.watches
+            .push(Watch::new(Box::new(fd), Box::new(callback)));
         self
     }
 
@@ -157,16 +160,23 @@ where
     /// # Errors
     ///
     /// [`Error::Bind`] if it is not a socket of this transport.
-    pub fn adopt<F, H, K>(self, socket: impl Into<OwnedFd>, factory: F) -> Result<Server<T, E>, Error>
+    pub fn adopt<F, H, K>(
+        self,
+        socket: impl Into<OwnedFd>,
+        factory: F,
+    ) -> Result<Server<T, E>, Error>
     where
         F: Fn() -> H + Send + Sync + 'static,
         H: Handler<RequestOf<T>, K>,
         K: RunsOn<E>,
     {
-        let listener = self.transport.adopt(socket.into()).map_err(|source| Error::Bind {
-            endpoint: "the given socket".to_owned(),
-            source,
-        })?;
+        let listener = self
+            .transport
+            .adopt(socket.into())
+            .map_err(|source| Error::Bind {
+                endpoint: "the given socket".to_owned(),
+                source,
+            })?;
         let transport = self.transport.clone();
         let mut server = self.build()?;
         server.add(&transport, listener, factory)?;

@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Handled;
+use super::accept::{DRAIN_BATCH, Gate};
 use super::keeper::{Keeper, Watch};
 use super::serve::GuardedHooks;
 use super::source::{Admission, Source, listening_fds};
-use super::Handled;
-use super::accept::{DRAIN_BATCH, Gate};
 use crate::clock::earlier;
 use crate::control::Shared;
 use crate::engine::{Engine, Place};
@@ -63,7 +63,13 @@ pub(super) enum Turn {
 
 impl Core {
     pub(super) fn new(settings: Settings) -> io::Result<Self> {
-        let Settings { shared, hooks, watches, drain_timeout, service_interval } = settings;
+        let Settings {
+            shared,
+            hooks,
+            watches,
+            drain_timeout,
+            service_interval,
+        } = settings;
         let poller = Poller::new()?;
         let keeper = Arc::new(Keeper::new(Arc::clone(&shared), drain_timeout, watches)?);
         poller.add(&*keeper, KEEPER, Interest::Readable)?;
@@ -85,7 +91,10 @@ impl Core {
 
     pub(super) fn add(&mut self, source: Box<dyn Source>) {
         self.gates.push(Gate::new(source, self.gates.len() as u64));
-        let endpoints = self.gates.iter().map(|gate| (**gate.source.endpoint()).clone());
+        let endpoints = self
+            .gates
+            .iter()
+            .map(|gate| (**gate.source.endpoint()).clone());
         self.shared.set_endpoints(endpoints.collect());
     }
 
@@ -150,7 +159,10 @@ impl Core {
 
     /// Prepares a run.
     fn begin(&mut self, engine: &dyn Engine) -> Result<Admission, Error> {
-        engine.start().map_err(|source| Error::Engine { engine: engine.name(), source })?;
+        engine.start().map_err(|source| Error::Engine {
+            engine: engine.name(),
+            source,
+        })?;
         if let (Some(fd), false) = (engine.event_fd(), self.polls_engine) {
             self.poller.add(fd, ENGINE, Interest::Readable)?;
             self.polls_engine = true;
@@ -193,18 +205,28 @@ impl Core {
         let asked = self.shared.limits.connections;
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        let (Some(limit), live) = (limit, self.shared.registry.count()) else { return };
+        let (Some(limit), live) = (limit, self.shared.registry.count()) else {
+            return;
+        };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let room = limit.saturating_sub(open.saturating_sub(live) + SPARE_DESCRIPTORS).max(1);
+        let room = limit
+            .saturating_sub(open.saturating_sub(live) + SPARE_DESCRIPTORS)
+            .max(1);
         if room < asked {
-            self.shared.telemetry.emit(&Event::LimitLowered { from: asked, to: room });
+            self.shared.telemetry.emit(&Event::LimitLowered {
+                from: asked,
+                to: room,
+            });
         }
         self.shared.registry.set_limit(asked.min(room));
     }
 
     /// One turn of the loop: waits for something to do, and does it. With `only_until`, at most one
     /// request is accepted, and the wait ends at that deadline.
-    #[expect(clippy::option_option, reason = "no deadline is another thing than no single request")]
+    #[expect(
+        clippy::option_option,
+        reason = "no deadline is another thing than no single request"
+    )]
     fn turn(
         &mut self,
         engine: &dyn Engine,
@@ -218,9 +240,15 @@ impl Core {
         self.open_gates(engine);
         let mut deadline = earlier(self.keeper.next_deadline(), engine.deadline());
         deadline = earlier(deadline, only_until.flatten());
-        deadline = self.gates.iter().fold(deadline, |first, gate| earlier(first, gate.paused_until()));
+        deadline = self
+            .gates
+            .iter()
+            .fold(deadline, |first, gate| earlier(first, gate.paused_until()));
         if self.has_hooks && only_until.is_none() {
-            deadline = earlier(deadline, self.shared.clock.now().checked_add(self.service_interval));
+            deadline = earlier(
+                deadline,
+                self.shared.clock.now().checked_add(self.service_interval),
+            );
         }
         let timeout = self.shared.clock.until(deadline);
         let mut ready = std::mem::take(&mut self.ready);
@@ -277,7 +305,10 @@ impl Core {
                     break;
                 }
             }
-            let mut timeout = self.shared.clock.until(earlier(self.keeper.next_deadline(), engine.deadline()));
+            let mut timeout = self
+                .shared
+                .clock
+                .until(earlier(self.keeper.next_deadline(), engine.deadline()));
             if let Some(since) = forced_at {
                 let left = FORCE_WAIT.saturating_sub(since.elapsed());
                 timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
@@ -299,7 +330,9 @@ impl Core {
         }
         self.shared.begin_run();
         self.shared.handle().shutdown();
-        let report = self.begin(engine).and_then(|admission| self.drain(engine, &admission));
+        let report = self
+            .begin(engine)
+            .and_then(|admission| self.drain(engine, &admission));
         engine.stop();
         self.keeper.end_run();
         self.shared.end_run();
@@ -308,12 +341,21 @@ impl Core {
 
     /// Ends in good order who waits in a queue; nobody is let in after them.
     pub(super) fn refuse_queued(&mut self) {
-        for gate in self.gates.iter_mut().filter(|gate| gate.source.is_listening()) {
+        for gate in self
+            .gates
+            .iter_mut()
+            .filter(|gate| gate.source.is_listening())
+        {
             gate.source.pause(true);
             for _ in 0..DRAIN_BATCH {
-                let Ok(peer) = gate.source.refuse() else { break };
+                let Ok(peer) = gate.source.refuse() else {
+                    break;
+                };
                 let reason = Refusal::Shutdown;
-                self.shared.telemetry.emit(&Event::Refused { peer: &peer, reason });
+                self.shared.telemetry.emit(&Event::Refused {
+                    peer: &peer,
+                    reason,
+                });
             }
         }
     }

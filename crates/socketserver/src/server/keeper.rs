@@ -35,7 +35,11 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(fd: Box<dyn AsFd + Send>, callback: WatchFn) -> Self {
-        Self { fd, callback, is_eager: false }
+        Self {
+            fd,
+            callback,
+            is_eager: false,
+        }
     }
 }
 
@@ -103,7 +107,10 @@ impl Keeper {
             }
             kept.push(Some(watch));
         }
-        let state = State { watches: kept, ..State::default() };
+        let state = State {
+            watches: kept,
+            ..State::default()
+        };
         Ok(Self {
             poller,
             shared,
@@ -138,7 +145,9 @@ impl Keeper {
 
     /// Cuts request `id` off at `deadline` if it still lives then.
     pub(super) fn bound(&self, id: u64, deadline: Instant) {
-        lock(&self.state).deadlines.push(std::cmp::Reverse((deadline, id)));
+        lock(&self.state)
+            .deadlines
+            .push(std::cmp::Reverse((deadline, id)));
     }
 
     /// How many connections are closing.
@@ -178,7 +187,10 @@ impl Keeper {
         }
         state.ready = ready;
         for number in 0..state.watches.len() {
-            if state.watches[number].as_ref().is_some_and(|watch| watch.is_eager) {
+            if state.watches[number]
+                .as_ref()
+                .is_some_and(|watch| watch.is_eager)
+            {
                 self.call_watch(state, number);
             }
         }
@@ -209,12 +221,17 @@ impl Keeper {
     }
 
     fn call_watch(&self, state: &mut State, number: usize) {
-        let Some(slot) = state.watches.get_mut(number) else { return };
+        let Some(slot) = state.watches.get_mut(number) else {
+            return;
+        };
         let Some(watch) = slot else { return };
         let handle = self.shared.handle();
         let call = std::panic::AssertUnwindSafe(|| (watch.callback)(&handle));
         // A watch that panics would do so again: it is over.
-        if !matches!(std::panic::catch_unwind(call), Ok(ControlFlow::Continue(()))) {
+        if !matches!(
+            std::panic::catch_unwind(call),
+            Ok(ControlFlow::Continue(()))
+        ) {
             self.poller.remove((*watch.fd).as_fd());
             *slot = None;
         }
@@ -223,12 +240,18 @@ impl Keeper {
     fn take_on(&self, state: &mut State, chore: Chore) {
         match chore {
             Chore::Flush(outbox) => {
-                let Some(socket) = outbox.socket() else { return };
+                let Some(socket) = outbox.socket() else {
+                    return;
+                };
                 let id = outbox.connection();
                 if state.closing.contains_key(&id) {
                     return;
                 }
-                if self.poller.add(&*socket, FLUSH | id, Interest::Writable).is_ok() {
+                if self
+                    .poller
+                    .add(&*socket, FLUSH | id, Interest::Writable)
+                    .is_ok()
+                {
                     state.flushing.insert(id, (outbox, socket));
                 }
             }
@@ -237,7 +260,11 @@ impl Keeper {
                 if let Some((_, socket)) = state.flushing.remove(&id) {
                     self.poller.remove(&*socket);
                 }
-                if self.poller.add(&closing, CLOSE | id, closing.interest()).is_ok() {
+                if self
+                    .poller
+                    .add(&closing, CLOSE | id, closing.interest())
+                    .is_ok()
+                {
                     let deadline = self.closing_deadline(state, &closing);
                     state.closing.insert(id, (closing, deadline));
                     // Between its last try and now it may have become ready, which is told once.
@@ -250,14 +277,18 @@ impl Keeper {
     fn closing_deadline(&self, state: &mut State, closing: &Closing) -> Option<Instant> {
         let deadline = closing.deadline(self.shared.clock.now(), &self.shared.limits);
         if let Some(deadline) = deadline {
-            state.deadlines.push(std::cmp::Reverse((deadline, closing.id())));
+            state
+                .deadlines
+                .push(std::cmp::Reverse((deadline, closing.id())));
         }
         deadline
     }
 
     /// Moves a closing connection on.
     fn advance(&self, state: &mut State, id: u64) {
-        let Some((mut closing, mut deadline)) = state.closing.remove(&id) else { return };
+        let Some((mut closing, mut deadline)) = state.closing.remove(&id) else {
+            return;
+        };
         if closing.advance(self.shared.limits.linger_bytes) && !closing.is_done() {
             deadline = self.closing_deadline(state, &closing);
             let _ = self.poller.modify(&closing, CLOSE | id, closing.interest());

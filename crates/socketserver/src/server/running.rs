@@ -23,7 +23,11 @@ impl Running {
         handle: ServerHandle,
         thread: JoinHandle<Result<DrainReport, Error>>,
     ) -> Self {
-        Self { endpoints: handle.endpoints(), handle, thread: Some(thread) }
+        Self {
+            endpoints: handle.endpoints(),
+            handle,
+            thread: Some(thread),
+        }
     }
 
     /// A handle on the server.

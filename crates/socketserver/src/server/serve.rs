@@ -27,12 +27,16 @@ impl GuardedHooks {
     }
 
     pub(super) fn verify_request(&self, peer: &Address) -> Verdict {
-        self.call("verify_request", |hooks| hooks.verify_request(peer, &self.server))
-            .unwrap_or(Verdict::Refuse)
+        self.call("verify_request", |hooks| {
+            hooks.verify_request(peer, &self.server)
+        })
+        .unwrap_or(Verdict::Refuse)
     }
 
     pub(super) fn service_actions(&self) {
-        self.call("service_actions", |hooks| hooks.service_actions(&self.server));
+        self.call("service_actions", |hooks| {
+            hooks.service_actions(&self.server)
+        });
     }
 
     pub(super) fn handle_timeout(&self) {
@@ -40,7 +44,12 @@ impl GuardedHooks {
     }
 
     pub(super) fn handle_error(&self, error: &Error) {
-        if self.call("handle_error", |hooks| hooks.handle_error(error, &self.server)).is_none() {
+        if self
+            .call("handle_error", |hooks| {
+                hooks.handle_error(error, &self.server)
+            })
+            .is_none()
+        {
             self.server.report(error);
         }
     }
@@ -50,7 +59,10 @@ impl GuardedHooks {
             Ok(value) => Some(value),
             Err(payload) => {
                 let message = panic_message(&*payload);
-                self.server.report(&Error::Hook { hook: name, message });
+                self.server.report(&Error::Hook {
+                    hook: name,
+                    message,
+                });
                 None
             }
         }
@@ -64,7 +76,12 @@ pub(super) fn serve<R>(
     peer: &Address,
     hooks: &GuardedHooks,
 ) -> EndReason {
-    let run = Run { peer, hooks, has_failed: AtomicBool::new(false), has_panicked: AtomicBool::new(false) };
+    let run = Run {
+        peer,
+        hooks,
+        has_failed: AtomicBool::new(false),
+        has_panicked: AtomicBool::new(false),
+    };
     // What a handler leaves half-changed by a panic dies with it; `finish` is told in its
     // documentation that it runs after one.
     if let Some(mut handler) = run.step(Step::Make, || Ok(factory()))
@@ -99,11 +116,19 @@ impl Run<'_> {
             }
             Ok(Err(source)) => {
                 self.has_failed.store(true, Ordering::Relaxed);
-                Error::Handler { peer: peer(), step, source }
+                Error::Handler {
+                    peer: peer(),
+                    step,
+                    source,
+                }
             }
             Err(payload) => {
                 self.has_panicked.store(true, Ordering::Relaxed);
-                Error::Panic { peer: peer(), step, message: panic_message(&*payload) }
+                Error::Panic {
+                    peer: peer(),
+                    step,
+                    message: panic_message(&*payload),
+                }
             }
         };
         self.hooks.handle_error(&error);

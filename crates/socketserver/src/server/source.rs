@@ -58,9 +58,11 @@ impl Admission {
         let clock = self.shared.clock.clone();
         let interrupt: Option<Arc<dyn Interrupt>> = match (self.place, &self.drain_pipe) {
             (Place::Caller, _) => Some(Arc::clone(&self.keeper) as Arc<dyn Interrupt>),
-            (Place::Process, Some(pipe)) => {
-                Some(Arc::new(ChildInterrupt { pipe: Arc::clone(pipe), live: Arc::clone(live), drains: AtomicBool::new(false) }))
-            }
+            (Place::Process, Some(pipe)) => Some(Arc::new(ChildInterrupt {
+                pipe: Arc::clone(pipe),
+                live: Arc::clone(live),
+                drains: AtomicBool::new(false),
+            })),
             _ if clock.is_manual() => None,
             _ => return Waiter::Blocking,
         };
@@ -99,7 +101,12 @@ impl StreamSource {
         listener: BoxListener<Stream>,
         factory: Factory<Connection>,
     ) -> Self {
-        Self { endpoint: Arc::new(endpoint), listener, factory, has_timeouts: false }
+        Self {
+            endpoint: Arc::new(endpoint),
+            listener,
+            factory,
+            has_timeouts: false,
+        }
     }
 }
 
@@ -113,14 +120,20 @@ impl Source for StreamSource {
     }
 
     fn pause(&mut self, pauses: bool) {
-        if pauses { self.listener.pause() } else { self.listener.resume() }
+        if pauses {
+            self.listener.pause()
+        } else {
+            self.listener.resume()
+        }
     }
 
     fn begin_run(&mut self, admission: &Admission) {
         let limits = &admission.shared.limits;
         let is_blocking = admission.place == Place::Thread && !admission.shared.clock.is_manual();
-        self.has_timeouts =
-            is_blocking && self.listener.set_timeouts(limits.idle_timeout, limits.write_timeout);
+        self.has_timeouts = is_blocking
+            && self
+                .listener
+                .set_timeouts(limits.idle_timeout, limits.write_timeout);
     }
 
     fn is_listening(&self) -> bool {
@@ -154,7 +167,11 @@ impl Source for StreamSource {
         let hooks = admission.hooks.clone();
         let keeper = Arc::clone(&admission.keeper);
         let work = move |ticket: Ticket| serve_connection(parts, &factory, ticket, &hooks, &keeper);
-        Ok(Taken::Task(admission.task(ticket, Some(socket), Box::new(work))))
+        Ok(Taken::Task(admission.task(
+            ticket,
+            Some(socket),
+            Box::new(work),
+        )))
     }
 
     fn refuse(&mut self) -> io::Result<Address> {
@@ -203,7 +220,11 @@ impl PacketSource {
         listener: BoxListener<Packet>,
         factory: Factory<Datagram>,
     ) -> Self {
-        Self { endpoint: Arc::new(endpoint), listener, factory }
+        Self {
+            endpoint: Arc::new(endpoint),
+            listener,
+            factory,
+        }
     }
 }
 
@@ -217,7 +238,11 @@ impl Source for PacketSource {
     }
 
     fn pause(&mut self, pauses: bool) {
-        if pauses { self.listener.pause() } else { self.listener.resume() }
+        if pauses {
+            self.listener.pause()
+        } else {
+            self.listener.resume()
+        }
     }
 
     fn begin_run(&mut self, _admission: &Admission) {}
@@ -292,14 +317,15 @@ impl Interrupt for ChildInterrupt {
 fn has_closed(pipe: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::new(pipe, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     poll(&mut fds, Some(&now)).is_ok_and(|count| count > 0)
 }
 
 /// The raw numbers of the descriptors that a forked child must let go of.
-pub(super) fn listening_fds<'a>(
-    sources: impl Iterator<Item = &'a Box<dyn Source>>,
-) -> Vec<RawFd> {
+pub(super) fn listening_fds<'a>(sources: impl Iterator<Item = &'a Box<dyn Source>>) -> Vec<RawFd> {
     let listening = sources.filter(|source| source.is_listening());
     listening.map(|source| source.fd().as_raw_fd()).collect()
 }

@@ -23,7 +23,11 @@ impl Transport for AnyStream {
     type Accepted = Stream;
 
     fn scheme(&self, address: &Address) -> Scheme {
-        if address.inet().is_some() { Scheme::Tcp } else { Scheme::Unix }
+        if address.inet().is_some() {
+            Scheme::Tcp
+        } else {
+            Scheme::Unix
+        }
     }
 
     fn bind(&self, address: &Address) -> io::Result<BoxListener<Stream>> {
@@ -52,7 +56,11 @@ impl Transport for AnyDatagram {
     type Accepted = Packet;
 
     fn scheme(&self, address: &Address) -> Scheme {
-        if address.inet().is_some() { Scheme::Udp } else { Scheme::UnixDatagram }
+        if address.inet().is_some() {
+            Scheme::Udp
+        } else {
+            Scheme::UnixDatagram
+        }
     }
 
     fn bind(&self, address: &Address) -> io::Result<BoxListener<Packet>> {

@@ -22,7 +22,9 @@ pub struct Packet {
 
 impl fmt::Debug for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Packet").field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("Packet")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
     }
 }
 
@@ -39,7 +41,10 @@ impl ReplySocket {
         }
         let fd = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let Some(fd) = &*fd else {
-            return Err(io::Error::new(io::ErrorKind::NotConnected, "the server is closed"));
+            return Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the server is closed",
+            ));
         };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
@@ -72,7 +77,12 @@ impl PacketListener {
         file: Option<SocketFile>,
     ) -> io::Result<Self> {
         let reply = Arc::new(ReplySocket(RwLock::new(Some(fd.try_clone()?))));
-        Ok(Self { fd, reply, buffer: vec![0; datagram_bytes.saturating_add(1)], _file: file })
+        Ok(Self {
+            fd,
+            reply,
+            buffer: vec![0; datagram_bytes.saturating_add(1)],
+            _file: file,
+        })
     }
 }
 
@@ -85,7 +95,14 @@ impl Listener for PacketListener {
         let peer = peer.map_or(Address::Unnamed, |peer| Address::from_kernel(&peer));
         let kept = count.min(self.buffer.len() - 1);
         let payload = self.buffer[..kept].to_vec();
-        Ok((Packet { payload, length, socket: Arc::clone(&self.reply) }, peer))
+        Ok((
+            Packet {
+                payload,
+                length,
+                socket: Arc::clone(&self.reply),
+            },
+            peer,
+        ))
     }
 
     fn local_address(&self) -> io::Result<Address> {

@@ -56,7 +56,9 @@ fn socket(kind: SocketType) -> rustix::io::Result<OwnedFd> {
 
 /// Removes the socket file at `path` if nobody listens on it; tells whether it did.
 fn remove_if_stale(path: &Path, kind: SocketType) -> io::Result<bool> {
-    let Ok(status) = rustix::fs::lstat(path) else { return Ok(false) };
+    let Ok(status) = rustix::fs::lstat(path) else {
+        return Ok(false);
+    };
     if FileType::from_raw_mode(status.st_mode) != FileType::Socket {
         return Ok(false);
     }
@@ -75,7 +77,11 @@ impl SocketFile {
         let status = rustix::fs::lstat(path)?;
         // A relative path would mean another file after a change of directory.
         let path = std::path::absolute(path)?;
-        Ok(Self { path, device: status.st_dev, inode: status.st_ino })
+        Ok(Self {
+            path,
+            device: status.st_dev,
+            inode: status.st_ino,
+        })
     }
 }
 

@@ -159,8 +159,16 @@ pub(super) fn inet_socket(
         let text = format!("{address} is not an internet address");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     };
-    let family = if inet.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let protocol = if kind == SocketType::STREAM { ipproto::TCP } else { ipproto::UDP };
+    let family = if inet.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let protocol = if kind == SocketType::STREAM {
+        ipproto::TCP
+    } else {
+        ipproto::UDP
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = rustix::net::socket_with(family, kind, flags, Some(protocol))?;
     if inet.is_ipv6() {

@@ -23,7 +23,12 @@ pub struct Udp {
 
 impl Default for Udp {
     fn default() -> Self {
-        Self { reuse_address: false, reuse_port: false, dual_stack: false, datagram_bytes: 65_507 }
+        Self {
+            reuse_address: false,
+            reuse_port: false,
+            dual_stack: false,
+            datagram_bytes: 65_507,
+        }
     }
 }
 
@@ -74,7 +79,11 @@ impl Transport for Udp {
             sockopt::set_socket_reuseport(&fd, true)?;
         }
         rustix::net::bind(&fd, &address.to_kernel()?)?;
-        Ok(Box::new(PacketListener::new(fd, self.datagram_bytes, None)?))
+        Ok(Box::new(PacketListener::new(
+            fd,
+            self.datagram_bytes,
+            None,
+        )?))
     }
 
     fn adopt(&self, socket: OwnedFd) -> io::Result<BoxListener<Packet>> {
@@ -85,7 +94,11 @@ impl Transport for Udp {
             return Err(wrong_socket("a UDP socket"));
         }
         rustix::io::ioctl_fionbio(&socket, true)?;
-        Ok(Box::new(PacketListener::new(socket, self.datagram_bytes, None)?))
+        Ok(Box::new(PacketListener::new(
+            socket,
+            self.datagram_bytes,
+            None,
+        )?))
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::Path;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::packet::PacketListener;
-use super::{BoxListener, IntoAddress, Packet, Transport, socket_file, unix_addresses, wrong_socket};
+use super::{
+    BoxListener, IntoAddress, Packet, Transport, socket_file, unix_addresses, wrong_socket,
+};
 use crate::address::Address;
 use crate::endpoint::Scheme;
 
@@ -23,7 +25,10 @@ pub struct UnixDatagram {
 
 impl Default for UnixDatagram {
     fn default() -> Self {
-        Self { mode: None, datagram_bytes: 65_536 }
+        Self {
+            mode: None,
+            datagram_bytes: 65_536,
+        }
     }
 }
 
@@ -54,7 +59,11 @@ impl Transport for UnixDatagram {
 
     fn bind(&self, address: &Address) -> io::Result<BoxListener<Packet>> {
         let (fd, file) = socket_file::bind(address, SocketType::DGRAM, self.mode)?;
-        Ok(Box::new(PacketListener::new(fd, self.datagram_bytes, file)?))
+        Ok(Box::new(PacketListener::new(
+            fd,
+            self.datagram_bytes,
+            file,
+        )?))
     }
 
     fn adopt(&self, socket: OwnedFd) -> io::Result<BoxListener<Packet>> {
@@ -64,7 +73,11 @@ impl Transport for UnixDatagram {
             return Err(wrong_socket("a Unix datagram socket"));
         }
         rustix::io::ioctl_fionbio(&socket, true)?;
-        Ok(Box::new(PacketListener::new(socket, self.datagram_bytes, None)?))
+        Ok(Box::new(PacketListener::new(
+            socket,
+            self.datagram_bytes,
+            None,
+        )?))
     }
 }
 

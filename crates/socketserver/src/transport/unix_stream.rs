@@ -25,7 +25,10 @@ pub struct UnixStream {
 
 impl Default for UnixStream {
     fn default() -> Self {
-        Self { backlog: 1024, mode: None }
+        Self {
+            backlog: 1024,
+            mode: None,
+        }
     }
 }
 
@@ -69,7 +72,10 @@ impl Transport for UnixStream {
         }
         rustix::io::ioctl_fionbio(&socket, true)?;
         // Its file, if it has one, belongs to whoever made it.
-        Ok(Box::new(UnixListener { fd: socket, _file: None }))
+        Ok(Box::new(UnixListener {
+            fd: socket,
+            _file: None,
+        }))
     }
 }
 

@@ -1,0 +1,9 @@
+//! For tests: servers without a network, accept errors on demand, and time that a test moves.
+
+mod clock;
+mod flaky;
+mod memory;
+
+pub use clock::ManualClock;
+pub use flaky::{Faults, FlakyListener};
+pub use memory::Memory;
