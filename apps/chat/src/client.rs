@@ -102,7 +102,9 @@ pub struct Terminal<'a> {
 
 impl fmt::Debug for Terminal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Terminal").field("input", &self.input).finish_non_exhaustive()
+        f.debug_struct("Terminal")
+            .field("input", &self.input)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,8 +124,11 @@ pub fn run(endpoint: &Endpoint, options: &Options) -> Result<(), Error> {
         // What does not reach standard error is nobody's loss.
         let _ = writeln!(notices, "* joining {endpoint}; quit leaves");
     }
-    let terminal =
-        Terminal { input: input.as_fd(), output: &mut output, notices: &mut notices };
+    let terminal = Terminal {
+        input: input.as_fd(),
+        output: &mut output,
+        notices: &mut notices,
+    };
     run_on(endpoint, options, terminal)
 }
 
@@ -175,7 +180,10 @@ impl fmt::Display for Error {
                 write!(f, "cannot connect to {endpoint}: {}", cause(source))
             }
             Self::Datagrams { endpoint } => {
-                write!(f, "cannot join {endpoint}: a room is joined by tcp:// or unix://")
+                write!(
+                    f,
+                    "cannot join {endpoint}: a room is joined by tcp:// or unix://"
+                )
             }
             Self::Lost { endpoint, source } => {
                 write!(f, "connection lost: {endpoint}: {}", cause(source))
@@ -199,9 +207,9 @@ impl std::error::Error for Error {
         match self {
             Self::Datagrams { .. } => None,
             // The texts above have the cause itself.
-            Self::Connect { source, .. } | Self::Lost { source, .. } | Self::Terminal { source } => {
-                source.get_ref().and_then(|inner| inner.source())
-            }
+            Self::Connect { source, .. }
+            | Self::Lost { source, .. }
+            | Self::Terminal { source } => source.get_ref().and_then(|inner| inner.source()),
         }
     }
 }

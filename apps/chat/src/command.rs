@@ -56,7 +56,9 @@ impl<'a> Command<'a> {
 /// It is the one rule for the word, in the room, in its plain form and in the client.
 pub fn is_quit(message: &[u8]) -> bool {
     // Python's `rstrip` takes the vertical tab for white space, Rust's does not.
-    let end = message.iter().rposition(|byte| !matches!(byte, b'\t'..=b'\r' | b' '));
+    let end = message
+        .iter()
+        .rposition(|byte| !matches!(byte, b'\t'..=b'\r' | b' '));
     end.is_some_and(|end| &message[..=end] == b"quit")
 }
 

@@ -76,7 +76,9 @@ struct Hall {
 
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door").field("options", &self.0.options).finish_non_exhaustive()
+        f.debug_struct("Door")
+            .field("options", &self.0.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,7 +86,11 @@ impl Door {
     /// The door to a new, empty room.
     pub fn new(options: Options) -> Self {
         let (room, broadcast) = (Mutex::default(), Broadcast::new());
-        Self(Arc::new(Hall { options, room, broadcast }))
+        Self(Arc::new(Hall {
+            options,
+            room,
+            broadcast,
+        }))
     }
 
     /// How the room is run.
@@ -94,7 +100,11 @@ impl Door {
 
     /// The names of those who are here, the first who came first.
     pub fn members(&self) -> Vec<String> {
-        self.0.lock().members().map(|(_, name)| name.to_string()).collect()
+        self.0
+            .lock()
+            .members()
+            .map(|(_, name)| name.to_string())
+            .collect()
     }
 
     /// How many are here.
@@ -133,7 +143,9 @@ impl RequestHandler for Visit {
         let outbox = connection.outbox()?;
         let limit = connection.server().limits().line_bytes;
         let mut seat = Seat::take(&self.door, connection.peer(), outbox)?;
-        let mut messages = connection.reader().messages(Lines::new(limit).or_pause(PAUSE));
+        let mut messages = connection
+            .reader()
+            .messages(Lines::new(limit).or_pause(PAUSE));
         loop {
             match messages.next_with(|line| seat.hear(line)) {
                 Ok(Some(Heard::Message)) => {}
@@ -141,7 +153,9 @@ impl RequestHandler for Visit {
                 Ok(None) => break,
                 // The rest of the line is discarded, and the next one is heard.
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    seat.answer(&system(format_args!("line too long, at most {limit} bytes")));
+                    seat.answer(&system(format_args!(
+                        "line too long, at most {limit} bytes"
+                    )));
                 }
                 Err(error) => return Err(error),
             }
@@ -185,7 +199,8 @@ impl Seat {
             if plain {
                 return;
             }
-            hall.broadcast.send(system(format_args!("{name} joined")).into_bytes());
+            hall.broadcast
+                .send(system(format_args!("{name} joined")).into_bytes());
             let welcome = format_args!(
                 "Welcome. {count} here. You are {name}. /help lists the commands, quit leaves."
             );
@@ -204,11 +219,22 @@ impl Seat {
             tracing::info!(target: "chat", "* {label} joined as {name}");
         }
         let membership = Some(membership);
-        Ok(Self { hall, id, label, outbox, membership, is_announced: !plain })
+        Ok(Self {
+            hall,
+            id,
+            label,
+            outbox,
+            membership,
+            is_announced: !plain,
+        })
     }
 
     fn hear(&mut self, line: Line<'_>) -> Heard {
-        if self.hall.options.plain { self.hear_plain(line) } else { self.hear_text(line) }
+        if self.hall.options.plain {
+            self.hear_plain(line)
+        } else {
+            self.hear_text(line)
+        }
     }
 
     /// Relays the bytes as they came.
@@ -240,7 +266,9 @@ impl Seat {
             Command::Say(text) if text.trim().is_empty() => {}
             Command::Say(text) => {
                 let room = self.hall.lock();
-                self.hall.broadcast.send(room.said(self.id, text).into_bytes());
+                self.hall
+                    .broadcast
+                    .send(room.said(self.id, text).into_bytes());
                 drop(room);
                 self.log_said(line);
             }
@@ -266,8 +294,13 @@ impl Seat {
         let mut room = self.hall.lock();
         match room.rename(self.id, name) {
             Ok(old) => {
-                let name = room.name(self.id).map(ToString::to_string).unwrap_or_default();
-                self.hall.broadcast.send(system(format_args!("{old} is now {name}")).into_bytes());
+                let name = room
+                    .name(self.id)
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                self.hall
+                    .broadcast
+                    .send(system(format_args!("{old} is now {name}")).into_bytes());
                 drop(room);
                 tracing::info!(target: "chat", "* {} is now {name}", self.label);
             }
@@ -302,7 +335,9 @@ impl Drop for Seat {
         if let Some(name) = name
             && self.is_announced
         {
-            self.hall.broadcast.send(system(format_args!("{name} left")).into_bytes());
+            self.hall
+                .broadcast
+                .send(system(format_args!("{name} left")).into_bytes());
         }
         drop(room);
         tracing::info!(target: "chat", "* {} left", self.label);

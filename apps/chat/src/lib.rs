@@ -1,9 +1,11 @@
 //! A chat room on [`socketserver`].
 //!
-//! | room of the house | what lives in it |
+//! | module | what lives in it |
 //! |---|---|
 //! | [`names`], [`command`], [`text`] | what a name is, what a line means, what text is let in |
 //! | [`room`] | the members of a room and the lines that they are shown; pure |
+//! | [`door`] | how a connection becomes a member |
+//! | [`server`] | the room as a server: [`ChatServer`] |
 //! | [`client`] | the program at the other end |
 #![forbid(unsafe_code)]
 
@@ -12,6 +14,7 @@ pub mod command;
 pub mod door;
 pub mod names;
 pub mod room;
+pub mod server;
 mod telnet;
 pub mod text;
 
@@ -19,3 +22,4 @@ pub use command::Command;
 pub use door::{Door, Options};
 pub use names::{Name, NameError, Names};
 pub use room::{MemberId, RenameError, Room};
+pub use server::{ChatServer, RunningChat, limits, transport};

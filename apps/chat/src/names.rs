@@ -110,11 +110,17 @@ impl FromStr for Name {
         if length > LONGEST_NAME {
             return Err(NameError::TooLong(length));
         }
-        if text.chars().all(|character| character.is_numeric() || character == '.') {
+        if text
+            .chars()
+            .all(|character| character.is_numeric() || character == '.')
+        {
             return Err(NameError::Address);
         }
         let name = Self::unchecked(text.to_owned());
-        if ["guest-", "unix-"].iter().any(|prefix| name.folded.starts_with(prefix)) {
+        if ["guest-", "unix-"]
+            .iter()
+            .any(|prefix| name.folded.starts_with(prefix))
+        {
             return Err(NameError::Default);
         }
         let bare = name.folded.replace(['-', '_', '.'], "");
@@ -138,7 +144,10 @@ fn is_allowed(character: char) -> bool {
 
 /// The form in which names are compared: upper case first, as ß and SS are one name then.
 fn fold(text: &str) -> String {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    text.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// Why a text is no nickname, in words for the one who typed it.
@@ -231,7 +240,16 @@ mod tests {
 
     #[test]
     fn letters_and_digits_of_any_script_make_a_name() {
-        for text in ["a", "Ada", "ada.l-1_2", "作者", "Ольга", "عمر", "7of9", "x".repeat(24).as_str()] {
+        for text in [
+            "a",
+            "Ada",
+            "ada.l-1_2",
+            "作者",
+            "Ольга",
+            "عمر",
+            "7of9",
+            "x".repeat(24).as_str(),
+        ] {
             assert_eq!(text.parse::<Name>().unwrap().as_str(), text);
         }
     }
@@ -259,22 +277,42 @@ mod tests {
             (&"x".repeat(25), "at most 24 characters, this one 25"),
         ] {
             let words_of_refusal = refusal(text).to_string();
-            assert!(words_of_refusal.contains(words), "{text:?}: {words_of_refusal}");
+            assert!(
+                words_of_refusal.contains(words),
+                "{text:?}: {words_of_refusal}"
+            );
         }
     }
 
     #[test]
     fn words_that_would_speak_for_the_server_are_reserved() {
-        for text in ["server", "SERVER", "-Server-", "s.e.r.v.e.r", "Operator", "admin_", "quit", "root"] {
+        for text in [
+            "server",
+            "SERVER",
+            "-Server-",
+            "s.e.r.v.e.r",
+            "Operator",
+            "admin_",
+            "quit",
+            "root",
+        ] {
             assert_eq!(refusal(text), NameError::Reserved(text.to_owned()));
         }
     }
 
     #[test]
     fn names_that_differ_in_case_are_the_same() {
-        for (one, other) in [("Ada", "aDA"), ("ÉTÉ", "été"), ("STRASSE", "straße"), ("ΣΑΣ", "σας")] {
+        for (one, other) in [
+            ("Ada", "aDA"),
+            ("ÉTÉ", "été"),
+            ("STRASSE", "straße"),
+            ("ΣΑΣ", "σας"),
+        ] {
             let other: Name = other.parse().unwrap();
-            assert!(one.parse::<Name>().unwrap().is_same(&other), "{one} {other}");
+            assert!(
+                one.parse::<Name>().unwrap().is_same(&other),
+                "{one} {other}"
+            );
         }
     }
 
@@ -286,7 +324,10 @@ mod tests {
         assert_eq!(name(Names::Address, &inet("127.0.0.1:9")), "127.0.0.1:9");
         assert_eq!(name(Names::Address, &inet("[::1]:1234")), "[::1]:1234");
         assert_eq!(name(Names::Address, &Address::Unnamed), "unix-7");
-        assert_eq!(name(Names::Address, &Address::Path("/tmp/a b".into())), "unix-7");
+        assert_eq!(
+            name(Names::Address, &Address::Path("/tmp/a b".into())),
+            "unix-7"
+        );
         assert_eq!(name(Names::Guest, &inet("192.0.2.1:9")), "guest-7");
         assert_eq!(name(Names::Guest, &Address::Unnamed), "unix-7");
     }

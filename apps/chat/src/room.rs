@@ -76,7 +76,11 @@ impl Room {
         if *old == name {
             return Err(RenameError::Same(name));
         }
-        if self.taken.get(name.folded()).is_some_and(|&holder| holder != id) {
+        if self
+            .taken
+            .get(name.folded())
+            .is_some_and(|&holder| holder != id)
+        {
             return Err(RenameError::Taken(name));
         }
         self.taken.remove(old.folded());
@@ -108,7 +112,8 @@ impl Room {
     ///
     /// Of one who is not here it is empty.
     pub fn said(&self, id: MemberId, text: &str) -> String {
-        self.name(id).map_or_else(String::new, |name| format!("{name} {text}\n"))
+        self.name(id)
+            .map_or_else(String::new, |name| format!("{name} {text}\n"))
     }
 
     /// The lines that answer `/who`.
@@ -119,7 +124,12 @@ impl Room {
         const NAMES_A_LINE: usize = 8;
         const NAMES: usize = 400;
         let mut lines = String::new();
-        let names: Vec<_> = self.members.values().take(NAMES).map(Name::as_str).collect();
+        let names: Vec<_> = self
+            .members
+            .values()
+            .take(NAMES)
+            .map(Name::as_str)
+            .collect();
         for (number, line) in names.chunks(NAMES_A_LINE).enumerate() {
             let line = line.join(", ");
             lines.push_str(&match number {
@@ -203,7 +213,10 @@ mod tests {
         let one = guest(&mut room);
         room.rename(one, name("ada")).unwrap();
         room.rename(one, name("Ada")).unwrap();
-        assert_eq!(room.rename(one, name("Ada")).unwrap_err().to_string(), "you are Ada already");
+        assert_eq!(
+            room.rename(one, name("Ada")).unwrap_err().to_string(),
+            "you are Ada already"
+        );
     }
 
     #[test]

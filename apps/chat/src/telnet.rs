@@ -63,7 +63,10 @@ mod tests {
     #[test]
     fn commands_of_two_and_three_bytes_and_subnegotiations_are_taken_out() {
         assert_eq!(*strip(b"he\xff\xf4\xff\xfd\x06llo"), *b"hello");
-        assert_eq!(*strip(b"\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0hi\xff\xfb\x01"), *b"hi");
+        assert_eq!(
+            *strip(b"\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0hi\xff\xfb\x01"),
+            *b"hi"
+        );
         assert_eq!(*strip(b"a\xff\xfa\xff\xf0b"), *b"ab");
     }
 

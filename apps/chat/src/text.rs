@@ -21,7 +21,12 @@ pub fn sanitise(message: &[u8]) -> String {
     let message = crate::telnet::strip(message);
     let mut text = String::with_capacity(message.len());
     for chunk in message.utf8_chunks() {
-        text.extend(chunk.valid().chars().filter(|&character| !is_dropped(character)));
+        text.extend(
+            chunk
+                .valid()
+                .chars()
+                .filter(|&character| !is_dropped(character)),
+        );
         if !chunk.invalid().is_empty() {
             text.push(char::REPLACEMENT_CHARACTER);
         }
@@ -45,7 +50,9 @@ pub fn escape_for_log(bytes: &[u8]) -> String {
 /// `bytes` for a terminal: as [`escape_for_log`], but `\` and the tab stand for themselves, and a
 /// bad sequence of bytes becomes U+FFFD.
 pub fn escape_for_terminal(bytes: &[u8]) -> String {
-    escape(bytes, is_dropped, |_, text| text.push(char::REPLACEMENT_CHARACTER))
+    escape(bytes, is_dropped, |_, text| {
+        text.push(char::REPLACEMENT_CHARACTER);
+    })
 }
 
 /// `bytes` with the characters that `is_escaped` picks made visible, and each bad sequence given to
@@ -102,7 +109,10 @@ mod tests {
     #[test]
     fn a_bad_byte_is_replaced_and_costs_nothing_else() {
         assert_eq!(sanitise(b"a\xc3(b"), "a\u{fffd}(b");
-        assert_eq!(sanitise(b"\xd6\xd0\xce\xc4"), "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+        assert_eq!(
+            sanitise(b"\xd6\xd0\xce\xc4"),
+            "\u{fffd}\u{fffd}\u{fffd}\u{fffd}"
+        );
         assert_eq!(sanitise(b"\xe4\xb8"), "\u{fffd}");
         assert_eq!(sanitise(b"\x9b2J"), "\u{fffd}2J");
         assert_eq!(sanitise(b"\xff\xfe"), "");
@@ -112,20 +122,43 @@ mod tests {
     #[test]
     fn nothing_that_a_terminal_obeys_is_let_in() {
         for hostile in [
-            "\x1b[2J", "\x1b]0;title\x07", "\u{9b}2J", "a\rb", "a\nb", "a\0b", "a\u{7f}b", "a\u{85}b",
-            "a\u{2028}b", "a\u{2029}b", "\u{202e}txt", "\u{2066}x\u{2069}", "\x08\x08",
+            "\x1b[2J",
+            "\x1b]0;title\x07",
+            "\u{9b}2J",
+            "a\rb",
+            "a\nb",
+            "a\0b",
+            "a\u{7f}b",
+            "a\u{85}b",
+            "a\u{2028}b",
+            "a\u{2029}b",
+            "\u{202e}txt",
+            "\u{2066}x\u{2069}",
+            "\x08\x08",
         ] {
             let text = sanitise(hostile.as_bytes());
-            assert!(!text.chars().any(is_unprintable), "{hostile:?} became {text:?}");
+            assert!(
+                !text.chars().any(is_unprintable),
+                "{hostile:?} became {text:?}"
+            );
         }
-        assert_eq!(sanitise("a\tb — 👩‍👩‍👧 é עברית".as_bytes()), "a\tb — 👩‍👩‍👧 é עברית");
+        assert_eq!(
+            sanitise("a\tb — 👩‍👩‍👧 é עברית".as_bytes()),
+            "a\tb — 👩‍👩‍👧 é עברית"
+        );
     }
 
     #[test]
     fn a_log_shows_every_byte_and_stays_one_line() {
         assert_eq!(escape_for_log("中文 hello".as_bytes()), "中文 hello");
-        assert_eq!(escape_for_log(b"a\r\n\t\x1b[2J\x7f\\"), r"a\r\n\t\x1b[2J\x7f\\");
-        assert_eq!(escape_for_log("\u{85}\u{2028}\u{202e}".as_bytes()), r"\u{85}\u{2028}\u{202e}");
+        assert_eq!(
+            escape_for_log(b"a\r\n\t\x1b[2J\x7f\\"),
+            r"a\r\n\t\x1b[2J\x7f\\"
+        );
+        assert_eq!(
+            escape_for_log("\u{85}\u{2028}\u{202e}".as_bytes()),
+            r"\u{85}\u{2028}\u{202e}"
+        );
         assert_eq!(escape_for_log(b"\xe4\xb8 \xff\xfe"), r"\xe4\xb8 \xff\xfe");
     }
 
@@ -133,7 +166,10 @@ mod tests {
     fn a_terminal_is_shown_text_and_obeys_nothing() {
         assert_eq!(escape_for_terminal(b"C:\\a\tb"), "C:\\a\tb");
         assert_eq!(escape_for_terminal(b"\x1b[2J\x07\r"), r"\x1b[2J\x07\r");
-        assert_eq!(escape_for_terminal(b"\xe4\xb8 \xff\xfe"), "\u{fffd} \u{fffd}\u{fffd}");
+        assert_eq!(
+            escape_for_terminal(b"\xe4\xb8 \xff\xfe"),
+            "\u{fffd} \u{fffd}\u{fffd}"
+        );
         assert_eq!(escape_for_terminal("\u{202e}".as_bytes()), r"\u{202e}");
     }
 }

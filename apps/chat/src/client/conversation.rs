@@ -25,10 +25,16 @@ const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 /// How the connection stands.
 #[derive(Debug)]
 enum State {
-    Connecting { link: Link, until: Instant },
+    Connecting {
+        link: Link,
+        until: Instant,
+    },
     Connected(Link),
     /// Until `until`; what then is tried may take until `attempt`, if it has begun already.
-    Waiting { until: Instant, attempt: Option<Instant> },
+    Waiting {
+        until: Instant,
+        attempt: Option<Instant>,
+    },
 }
 
 /// What is known of the input.
@@ -84,7 +90,10 @@ impl<'o, 't> Conversation<'o, 't> {
             endpoint,
             options,
             terminal,
-            state: State::Waiting { until: Instant::now(), attempt: None },
+            state: State::Waiting {
+                until: Instant::now(),
+                attempt: None,
+            },
             has_connected: false,
             next_wait: options.first_wait,
             nick: options.nick.clone(),
@@ -99,7 +108,9 @@ impl<'o, 't> Conversation<'o, 't> {
 
     pub(super) fn run(mut self) -> Result<(), Error> {
         if self.endpoint.scheme().is_datagram() {
-            return Err(Error::Datagrams { endpoint: self.endpoint.clone() });
+            return Err(Error::Datagrams {
+                endpoint: self.endpoint.clone(),
+            });
         }
         loop {
             let ready = self.wait().map_err(|source| Error::Terminal { source })?;
@@ -147,7 +158,10 @@ impl<'o, 't> Conversation<'o, 't> {
         let deadline = of_state.into_iter().chain(self.farewell).min()?;
         let left = deadline.saturating_duration_since(Instant::now());
         let millis = i64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
-        Some(Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 })
+        Some(Timespec {
+            tv_sec: millis / 1000,
+            tv_nsec: (millis % 1000) * 1_000_000,
+        })
     }
 
     /// Reads what is typed; an input that fails has ended, as a terminal that hangs up does.
@@ -220,7 +234,10 @@ impl<'o, 't> Conversation<'o, 't> {
         match Link::open(self.endpoint) {
             Ok(link) => self.state = State::Connecting { link, until },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && now < until => {
-                self.state = State::Waiting { until: now + QUEUE_PAUSE, attempt: Some(until) };
+                self.state = State::Waiting {
+                    until: now + QUEUE_PAUSE,
+                    attempt: Some(until),
+                };
             }
             Err(error) => return self.unreachable(&error),
         }
@@ -229,7 +246,10 @@ impl<'o, 't> Conversation<'o, 't> {
 
     fn connected(&mut self) -> Step {
         let now = Instant::now();
-        let before = State::Waiting { until: now, attempt: None };
+        let before = State::Waiting {
+            until: now,
+            attempt: None,
+        };
         if let State::Connecting { link, .. } = std::mem::replace(&mut self.state, before) {
             self.state = State::Connected(link);
         }
@@ -250,7 +270,10 @@ impl<'o, 't> Conversation<'o, 't> {
             return self.retry(&what);
         }
         let source = io::Error::new(error.kind(), cause(error));
-        Err(Error::Connect { endpoint: self.endpoint.clone(), source })
+        Err(Error::Connect {
+            endpoint: self.endpoint.clone(),
+            source,
+        })
     }
 
     /// The connection is over.
@@ -260,11 +283,15 @@ impl<'o, 't> Conversation<'o, 't> {
         }
         let is_end = source.kind() == io::ErrorKind::UnexpectedEof;
         if self.input == Input::Quit
-            || (self.input == Input::Ended && self.outgoing.is_empty() && is_end) {
+            || (self.input == Input::Ended && self.outgoing.is_empty() && is_end)
+        {
             return DONE;
         }
         if self.input != Input::Open || !self.options.reconnect {
-            return Err(Error::Lost { endpoint: self.endpoint.clone(), source });
+            return Err(Error::Lost {
+                endpoint: self.endpoint.clone(),
+                source,
+            });
         }
         self.outgoing.rewind();
         let what = format!("connection lost: {} ({})", self.endpoint, cause(&source));
@@ -275,7 +302,10 @@ impl<'o, 't> Conversation<'o, 't> {
     fn retry(&mut self, what: &str) -> Step {
         let wait = self.next_wait;
         self.next_wait = wait.saturating_mul(2).min(self.options.longest_wait);
-        self.state = State::Waiting { until: Instant::now() + wait, attempt: None };
+        self.state = State::Waiting {
+            until: Instant::now() + wait,
+            attempt: None,
+        };
         if self.input == Input::Open {
             self.notice(&format!("{what} — reconnecting in {wait:?}"));
         }
@@ -287,12 +317,17 @@ impl<'o, 't> Conversation<'o, 't> {
         if socket_ready && self.receive(now)?.is_break() {
             return DONE;
         }
-        if self.incoming.due(self.options.pause).is_some_and(|due| now >= due)
+        if self
+            .incoming
+            .due(self.options.pause)
+            .is_some_and(|due| now >= due)
             && self.show_partial()?.is_break()
         {
             return DONE;
         }
-        let State::Connected(link) = &self.state else { return GO_ON };
+        let State::Connected(link) = &self.state else {
+            return GO_ON;
+        };
         match self.outgoing.send(|bytes| link.send(bytes)) {
             Ok(true) => {
                 self.farewell = None;
@@ -313,7 +348,9 @@ impl<'o, 't> Conversation<'o, 't> {
     fn receive(&mut self, now: Instant) -> Step {
         let mut buffer = [0; 16 << 10];
         for _ in 0..16 {
-            let State::Connected(link) = &self.state else { break };
+            let State::Connected(link) = &self.state else {
+                break;
+            };
             let count = match link.receive(&mut buffer) {
                 Ok(0) => {
                     let end = io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it");
@@ -345,7 +382,9 @@ impl<'o, 't> Conversation<'o, 't> {
         let link = match &self.state {
             State::Connecting { .. } => return GO_ON,
             State::Waiting { .. } if !self.has_connected => return GO_ON,
-            State::Waiting { .. } if self.input == Input::Quit || self.outgoing.is_empty() => return DONE,
+            State::Waiting { .. } if self.input == Input::Quit || self.outgoing.is_empty() => {
+                return DONE;
+            }
             State::Waiting { .. } => return Err(self.unsent()),
             State::Connected(link) => link,
         };
@@ -362,12 +401,19 @@ impl<'o, 't> Conversation<'o, 't> {
         if self.show_partial()?.is_break() {
             return DONE;
         }
-        if self.input == Input::Quit || self.sending_ended { DONE } else { Err(self.unsent()) }
+        if self.input == Input::Quit || self.sending_ended {
+            DONE
+        } else {
+            Err(self.unsent())
+        }
     }
 
     fn unsent(&self) -> Error {
         let source = io::Error::other("not all that was typed has been sent");
-        Error::Lost { endpoint: self.endpoint.clone(), source }
+        Error::Lost {
+            endpoint: self.endpoint.clone(),
+            source,
+        }
     }
 
     /// Shows the line that has no end, if there is one.
@@ -381,7 +427,10 @@ impl<'o, 't> Conversation<'o, 't> {
     /// Shows whole lines; an output that nobody reads any more ends the conversation.
     fn show(&mut self, lines: &str) -> Step {
         let output = &mut self.terminal.output;
-        match output.write_all(lines.as_bytes()).and_then(|()| output.flush()) {
+        match output
+            .write_all(lines.as_bytes())
+            .and_then(|()| output.flush())
+        {
             Ok(()) => GO_ON,
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
             Err(source) => Err(Error::Terminal { source }),
@@ -391,6 +440,8 @@ impl<'o, 't> Conversation<'o, 't> {
     fn notice(&mut self, text: &str) {
         // What does not reach standard error is nobody's loss.
         let notices = &mut self.terminal.notices;
-        let _ = notices.write_all(system(text).as_bytes()).and_then(|()| notices.flush());
+        let _ = notices
+            .write_all(system(text).as_bytes())
+            .and_then(|()| notices.flush());
     }
 }

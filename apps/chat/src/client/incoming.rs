@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_due_after_a_pause() {
-        let (mut incoming, now, pause) = (Incoming::default(), Instant::now(), Duration::from_secs(1));
+        let (mut incoming, now, pause) =
+            (Incoming::default(), Instant::now(), Duration::from_secs(1));
         incoming.push(b"x\n", now, drop);
         assert_eq!(incoming.due(pause), None);
         incoming.push(b"y", now, drop);
@@ -100,6 +101,9 @@ mod tests {
     #[test]
     fn a_line_without_bound_is_shown_in_pieces() {
         let (lines, _) = lines(&[&vec![b'x'; LONGEST_LINE], b"y\n"]);
-        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LONGEST_LINE, 1]);
+        assert_eq!(
+            lines.iter().map(String::len).collect::<Vec<_>>(),
+            [LONGEST_LINE, 1]
+        );
     }
 }

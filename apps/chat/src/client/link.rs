@@ -26,8 +26,11 @@ impl Link {
         let open = |family| socket_with(family, SocketType::STREAM, flags, None);
         let (socket, begun) = match endpoint.address() {
             Address::Inet(address) => {
-                let family =
-                    if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+                let family = if address.is_ipv4() {
+                    AddressFamily::INET
+                } else {
+                    AddressFamily::INET6
+                };
                 let socket = open(family)?;
                 watch_over(&socket)?;
                 let begun = connect(&socket, address);

@@ -60,7 +60,10 @@ impl Outgoing {
     }
 
     fn forget_whole_lines(&mut self) {
-        if let Some(end) = self.bytes[..self.sent].iter().rposition(|&byte| byte == b'\n') {
+        if let Some(end) = self.bytes[..self.sent]
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+        {
             self.bytes.drain(..=end);
             self.sent -= end + 1;
         }
@@ -84,7 +87,11 @@ mod tests {
                 let count = bytes.len().min(most);
                 most -= count;
                 taken.extend_from_slice(&bytes[..count]);
-                if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+                if count == 0 {
+                    Err(io::ErrorKind::WouldBlock.into())
+                } else {
+                    Ok(count)
+                }
             })
             .unwrap();
         taken
@@ -113,7 +120,11 @@ mod tests {
     fn a_write_that_fails_is_told() {
         let mut outgoing = Outgoing::default();
         outgoing.push(b"x\n");
-        assert!(outgoing.send(|_| Err(io::ErrorKind::BrokenPipe.into())).is_err());
+        assert!(
+            outgoing
+                .send(|_| Err(io::ErrorKind::BrokenPipe.into()))
+                .is_err()
+        );
         assert!(outgoing.send(|_| Ok(0)).is_err());
     }
 }

@@ -40,7 +40,12 @@ impl Client {
             client::run_on(&endpoint, &options, terminal)
         });
         let (output, notices) = (BufReader::new(output), BufReader::new(notices));
-        Self { input, output, notices, thread }
+        Self {
+            input,
+            output,
+            notices,
+            thread,
+        }
     }
 
     fn types(&mut self, text: &str) {
@@ -88,12 +93,17 @@ fn accept(listener: &TcpListener) -> BufReader<TcpStream> {
 
 /// Options that wait for nothing longer than they must.
 fn quick() -> Options {
-    Options::default().first_wait(Duration::from_millis(1)).farewell(PATIENCE)
+    Options::default()
+        .first_wait(Duration::from_millis(1))
+        .farewell(PATIENCE)
 }
 
 /// An address at which nobody listens.
 fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 /// D-34: the original's client sent no line ends, so that messages could not be told apart.
@@ -121,7 +131,10 @@ fn what_is_received_is_shown_as_whole_lines_that_obey_nothing() {
     let (one, two) = text.as_bytes().split_at(text.len() - 1);
     server.get_mut().write_all(one).unwrap();
     server.get_mut().write_all(two).unwrap();
-    server.get_mut().write_all(b"\r\nbob \x1b[2J\xff\n").unwrap();
+    server
+        .get_mut()
+        .write_all(b"\r\nbob \x1b[2J\xff\n")
+        .unwrap();
     assert_eq!(client.shows(), format!("{text}\n"));
     assert_eq!(client.shows(), "bob \\x1b[2J\u{fffd}\n");
 }
@@ -168,7 +181,10 @@ fn nobody_listening_is_one_error_that_names_the_endpoint_and_the_cause() {
     let (_, outcome) = Client::start(&format!("tcp://{address}"), quick()).ends();
     let error = outcome.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }));
-    assert_eq!(error.to_string(), format!("cannot connect to tcp://{address}: Connection refused"));
+    assert_eq!(
+        error.to_string(),
+        format!("cannot connect to tcp://{address}: Connection refused")
+    );
 }
 
 /// D-34: the original's client had no connect timeout.
@@ -183,7 +199,10 @@ fn connecting_takes_no_longer_than_its_timeout() {
     .unwrap();
     rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     rustix::net::listen(&socket, 0).unwrap();
-    let address: SocketAddr = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+    let address: SocketAddr = rustix::net::getsockname(&socket)
+        .unwrap()
+        .try_into()
+        .unwrap();
     let _first = TcpStream::connect(address).unwrap();
     let options = quick().connect_timeout(Duration::from_millis(1));
     let (_, outcome) = Client::start(&format!("tcp://{address}"), options).ends();
@@ -194,7 +213,12 @@ fn connecting_takes_no_longer_than_its_timeout() {
 #[test]
 fn datagrams_are_refused_with_a_sentence() {
     let (_, outcome) = Client::start("udp://127.0.0.1:9", quick()).ends();
-    assert!(outcome.unwrap_err().to_string().contains("tcp:// or unix://"));
+    assert!(
+        outcome
+            .unwrap_err()
+            .to_string()
+            .contains("tcp:// or unix://")
+    );
 }
 
 /// D-34: the original's client noticed that the server was gone at the next line typed, and did not
@@ -228,7 +252,10 @@ fn attempts_to_reconnect_come_more_and_more_seldom() {
     drop((accept(&listener), listener));
     let waits: Vec<_> = (0..4).map(|_| client.notes()).collect();
     for (notice, wait) in waits.iter().zip(["1ms", "2ms", "4ms", "4ms"]) {
-        assert!(notice.ends_with(&format!("reconnecting in {wait}\n")), "{waits:?}");
+        assert!(
+            notice.ends_with(&format!("reconnecting in {wait}\n")),
+            "{waits:?}"
+        );
     }
     client.types("quit\n");
     assert!(client.ends().1.is_ok());
@@ -241,7 +268,10 @@ fn a_lost_connection_is_an_error_if_it_is_not_to_be_made_again() {
     drop(accept(&listener));
     let (_, outcome) = client.ends();
     let error = outcome.unwrap_err().to_string();
-    assert_eq!(error, format!("connection lost: {endpoint}: the server closed it"));
+    assert_eq!(
+        error,
+        format!("connection lost: {endpoint}: the server closed it")
+    );
 }
 
 /// What was typed while there was no connection is sent once there is one.
@@ -275,7 +305,7 @@ fn a_long_input_reaches_the_server_whole() {
     let (listener, endpoint) = listen();
     let mut client = Client::start(&endpoint, quick());
     let mut server = accept(&listener);
-    let text: String = (0..100_000).map(|number| format!("line {number}\n")).collect();
+    let text = "a line that is typed by nobody\n".repeat(50_000);
     let expected = text.clone();
     let writer = thread::spawn(move || {
         client.types(&text);
@@ -284,7 +314,12 @@ fn a_long_input_reaches_the_server_whole() {
     });
     let mut received = String::new();
     server.read_to_string(&mut received).unwrap();
-    assert!(received == expected, "{} of {} bytes", received.len(), expected.len());
+    assert!(
+        received == expected,
+        "{} of {} bytes",
+        received.len(),
+        expected.len()
+    );
     drop(server);
     assert!(writer.join().unwrap().ends().1.is_ok());
 }
@@ -292,8 +327,12 @@ fn a_long_input_reaches_the_server_whole() {
 #[test]
 fn an_output_that_nobody_reads_any_more_ends_the_client_quietly() {
     let (listener, endpoint) = listen();
-    let Client { input: _input, output, notices: _notices, thread } =
-        Client::start(&endpoint, quick());
+    let Client {
+        input: _input,
+        output,
+        notices: _notices,
+        thread,
+    } = Client::start(&endpoint, quick());
     drop(output);
     let mut server = accept(&listener);
     server.get_mut().write_all(b"ada hello\n").unwrap();

@@ -10,7 +10,10 @@ fn everyone_hears_every_message_the_sender_included() {
     let (mut ada, mut bob) = (Person::join_as(&room, "ada"), Person::join_as(&room, "bob"));
     ada.sends("hello 中文\r\n");
     for person in [&mut ada, &mut bob] {
-        assert_eq!(person.hears_until(|line| line.starts_with("ada ")), "ada hello 中文");
+        assert_eq!(
+            person.hears_until(|line| line.starts_with("ada ")),
+            "ada hello 中文"
+        );
     }
 }
 
@@ -88,7 +91,14 @@ fn a_name_is_given_once() {
         refused += usize::from(person.hears_until(|line| line == taken || line == own) == taken);
     }
     assert_eq!(refused, 19);
-    assert_eq!(room.door().members().iter().filter(|&name| name == "Ada").count(), 1);
+    assert_eq!(
+        room.door()
+            .members()
+            .iter()
+            .filter(|&name| name == "Ada")
+            .count(),
+        1
+    );
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Where a message begins and ends, and what its bytes may be.
 
-use chat::{ChatServer, Names, Options};
+use chat::{Names, Options, RunningChat};
 
 use crate::people::{Person, open, open_with};
 
-fn guests() -> ChatServer {
+fn guests() -> RunningChat {
     open(Options::default().names(Names::Guest))
 }
 
@@ -64,11 +64,12 @@ fn a_bad_byte_costs_nobody_anything() {
     let room = guests();
     let (mut one, mut two) = (Person::join(&room), Person::join(&room));
     one.sends(b"\xd6\xd0\xce\xc4\nstill here\n");
+    for person in [&mut one, &mut two] {
+        person.hears_until(|line| line == "guest-1 still here");
+    }
     two.sends(b"\xff\xfe\n\xe4\xb8\nso am I\n");
     for person in [&mut one, &mut two] {
-        let mut heard = |text: &str| person.hears_until(|line| line == text);
-        heard("guest-1 still here");
-        heard("guest-2 so am I");
+        person.hears_until(|line| line == "guest-2 so am I");
     }
 }
 

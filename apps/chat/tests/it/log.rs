@@ -37,7 +37,10 @@ impl Subscriber for Collector {
     fn event(&self, event: &Event<'_>) {
         let mut text = String::new();
         event.record(&mut Message(&mut text));
-        RECORDS.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        RECORDS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(text);
     }
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
@@ -46,7 +49,11 @@ impl Subscriber for Collector {
 /// The records of one peer.
 fn records(address: &str) -> Vec<String> {
     let records = RECORDS.lock().unwrap_or_else(PoisonError::into_inner);
-    records.iter().filter(|record| record.contains(address)).cloned().collect()
+    records
+        .iter()
+        .filter(|record| record.contains(address))
+        .cloned()
+        .collect()
 }
 
 /// D-26: a reset left no record. D-16: a message could forge one.
@@ -63,7 +70,11 @@ fn the_log_has_a_record_of_each_message_and_of_who_comes_and_goes() {
     one.sends(b"\xff\n");
     one.hears_until(|line| line.starts_with("ada \u{fffd}"));
     one.resets();
-    until("the last record", || records(&own).last().is_some_and(|last| last.ends_with("left")));
+    until("the last record", || {
+        records(&own)
+            .last()
+            .is_some_and(|last| last.ends_with("left"))
+    });
     assert_eq!(
         records(&own),
         [

@@ -1,31 +1,31 @@
 //! People in a chat room, for tests: each has a socket and patience.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use chat::{ChatServer, Options};
-use socketserver::{AnyStream, Builder, Limits, Threading};
+use chat::{ChatServer, Options, RunningChat};
+use socketserver::{Limits, Threading};
 
 /// Longer than anything here takes, so that a test that fails does not hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A room that is open, on a port of its own.
-pub(crate) fn open(options: Options) -> ChatServer {
+pub(crate) fn open(options: Options) -> RunningChat {
     open_with(options, chat::limits())
 }
 
 /// A room with limits of the test's own.
-pub(crate) fn open_with(options: Options, limits: Limits) -> ChatServer {
-    let builder = Builder::new(AnyStream::default(), Threading::default()).limits(limits);
+pub(crate) fn open_with(options: Options, limits: Limits) -> RunningChat {
+    let (engine, transport) = (Threading::default(), chat::transport());
     let endpoint = "tcp://127.0.0.1:0".parse().unwrap();
-    let mut server = ChatServer::bind_on(builder, &[endpoint], options).unwrap();
-    server.start().unwrap();
-    server
+    let set = |builder: socketserver::Builder<_, _>| builder.limits(limits);
+    let server = ChatServer::bind_on(engine, &transport, &[endpoint], options, set).unwrap();
+    server.start().unwrap()
 }
 
 /// Where the first door of `server` is.
-pub(crate) fn address(server: &ChatServer) -> SocketAddr {
+pub(crate) fn address(server: &RunningChat) -> SocketAddr {
     server.endpoints()[0].address().inet().unwrap()
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Person {
 
 impl Person {
     /// Connects, and reads nothing.
-    pub(crate) fn connect(server: &ChatServer) -> Self {
+    pub(crate) fn connect(server: &RunningChat) -> Self {
         Self::connect_to(address(server))
     }
 
@@ -55,11 +55,13 @@ impl Person {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self {
+            stream: BufReader::new(stream),
+        }
     }
 
     /// Connects, and reads the greeting.
-    pub(crate) fn join(server: &ChatServer) -> Self {
+    pub(crate) fn join(server: &RunningChat) -> Self {
         let mut person = Self::connect(server);
         let greeting = person.hears();
         assert!(greeting.starts_with("* Welcome. "), "{greeting}");
@@ -67,7 +69,7 @@ impl Person {
     }
 
     /// Connects to a plain room, and waits until it is a member.
-    pub(crate) fn join_plain(server: &ChatServer) -> Self {
+    pub(crate) fn join_plain(server: &RunningChat) -> Self {
         let before = server.door().len();
         let person = Self::connect(server);
         until("a new member", || server.door().len() > before);
@@ -75,7 +77,7 @@ impl Person {
     }
 
     /// Joins under a nickname.
-    pub(crate) fn join_as(server: &ChatServer, name: &str) -> Self {
+    pub(crate) fn join_as(server: &RunningChat, name: &str) -> Self {
         let mut person = Self::join(server);
         person.sends(format!("/nick {name}\n"));
         let answer = person.hears_until(|line| line.contains(" is now "));
@@ -96,7 +98,9 @@ impl Person {
     pub(crate) fn hears(&mut self) -> String {
         let mut line = String::new();
         self.stream.read_line(&mut line).unwrap();
-        line.strip_suffix('\n').unwrap_or_else(|| panic!("no whole line: {line:?}")).to_owned()
+        line.strip_suffix('\n')
+            .unwrap_or_else(|| panic!("no whole line: {line:?}"))
+            .to_owned()
     }
 
     /// The first line of which `is_it` holds; the others are skipped.

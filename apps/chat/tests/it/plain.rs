@@ -1,10 +1,10 @@
 //! The plain room: the wire of the original, byte for byte, without its defects.
 
-use chat::{ChatServer, Options};
+use chat::{Options, RunningChat};
 
 use crate::people::{Person, address, open, open_with};
 
-fn plain() -> ChatServer {
+fn plain() -> RunningChat {
     open(Options::default().plain(true))
 }
 
@@ -67,7 +67,10 @@ fn quit_is_seen_behind_another_message() {
 /// D-15: without a word, as the original's wire has none for it.
 #[test]
 fn a_line_that_is_too_long_is_dropped_and_the_next_is_heard() {
-    let room = open_with(Options::default().plain(true), chat::limits().line_bytes(100));
+    let room = open_with(
+        Options::default().plain(true),
+        chat::limits().line_bytes(100),
+    );
     let mut one = Person::join_plain(&room);
     let expected = format!("{} short\n", one.address());
     one.sends(format!("{}\nshort\n", "x".repeat(5000)));
@@ -76,7 +79,7 @@ fn a_line_that_is_too_long_is_dropped_and_the_next_is_heard() {
 
 #[test]
 fn a_closing_server_says_nothing() {
-    let mut room = plain();
+    let room = plain();
     let one = Person::join_plain(&room);
     assert!(address(&room).ip().is_loopback());
     room.stop().unwrap();

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use chat::{ChatServer, Names, Options};
+use chat::{Names, Options, RunningChat};
 
 use crate::people::{Person, open, open_with, until};
 
-fn guests() -> ChatServer {
+/// How a member may go.
+type Leave = fn(&RunningChat, Person);
+
+fn guests() -> RunningChat {
     open(Options::default().names(Names::Guest))
 }
 
@@ -27,7 +30,7 @@ fn joins_and_leaves_are_announced_to_the_others() {
 fn a_member_leaves_on_every_path() {
     let room = guests();
     let mut one = Person::join(&room);
-    let leave: [(&str, fn(&ChatServer, Person)); 4] = [
+    let leave: [(&str, Leave); 4] = [
         ("closes", |_, person| drop(person)),
         ("ends its side", |_, person| {
             person.ends_sending();
@@ -35,7 +38,11 @@ fn a_member_leaves_on_every_path() {
         }),
         ("resets", |_, person| person.resets()),
         ("is disconnected", |room, _person| {
-            let newest = room.handle().connections().into_iter().max_by_key(|info| info.id);
+            let newest = room
+                .handle()
+                .connections()
+                .into_iter()
+                .max_by_key(|info| info.id);
             assert!(room.handle().disconnect(newest.unwrap().id));
             until("a member fewer", || room.door().len() == 1);
         }),
@@ -54,8 +61,9 @@ fn a_member_leaves_on_every_path() {
 fn who_is_silent_for_too_long_leaves_if_the_limits_say_so() {
     let limits = chat::limits().idle_timeout(Some(Duration::from_millis(1)));
     let room = open_with(Options::default(), limits);
-    let one = Person::join(&room);
-    one.hears_to_the_end();
+    let (mut one, two) = (Person::join(&room), Person::join(&room));
+    one.sends("quit\n");
+    two.hears_to_the_end();
     until("an empty room", || room.door().is_empty());
 }
 

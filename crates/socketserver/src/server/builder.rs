@@ -204,7 +204,17 @@ where
         Ok(server)
     }
 
-    fn build(self) -> Result<Server<T, E>, Error> {
+    /// The engine.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    /// Makes a server that listens nowhere yet: [`Server::listen`] adds what it is to serve.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Loop`] without descriptors for the loop, or if a watched descriptor cannot be watched.
+    pub fn build(self) -> Result<Server<T, E>, Error> {
         let telemetry = Telemetry::new(self.observer);
         let shared = Shared::new(self.limits, self.clock, telemetry)?;
         let core = Core::new(Settings {

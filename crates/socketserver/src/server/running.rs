@@ -39,7 +39,8 @@ impl Running {
     ///
     /// # Panics
     ///
-    /// Never: a server has at least one listener.
+    /// If it listens nowhere: [`Builder::build`](crate::Builder::build) and no
+    /// [`listen`](crate::Server::listen).
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoints[0]
     }

@@ -1,0 +1,206 @@
+//! The operator's console: a prompt on standard input, as one more descriptor of the server's loop.
+//!
+//! Where standard input and output are a terminal and the engine allows threads, a line editor reads
+//! it instead, on a thread of its own, and log lines are drawn above the line being typed.
+
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rustix::termios::{OptionalActions, Termios};
+use rustyline::error::ReadlineError;
+use rustyline::{DefaultEditor, ExternalPrinter};
+use socketserver::{Builder, Engine, Place, ServerHandle, Transport};
+
+mod commands;
+
+pub(crate) use commands::Extra;
+use commands::{Commands, Said};
+
+use crate::Failure;
+use crate::arguments::ServeArguments;
+use crate::log::Sink;
+
+const PROMPT: &str = ">>> ";
+
+/// The terminal as it was before a line editor took it over.
+static TERMINAL: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// A console that has not yet been started.
+pub(crate) struct Console {
+    kind: Kind,
+    commands: Commands,
+    sink: Sink,
+}
+
+enum Kind {
+    /// There is none.
+    Off,
+    /// The server's loop reads standard input.
+    Watched,
+    /// A line editor does.
+    Edited,
+}
+
+impl Console {
+    /// Decides which console there is to be, and adds its watch to the server's loop.
+    pub(crate) fn attach<T, E>(
+        arguments: &ServeArguments,
+        sink: Sink,
+        builder: Builder<T, E>,
+        extra: &[Extra],
+    ) -> Result<(Self, Builder<T, E>), Failure>
+    where
+        T: Transport,
+        T::Accepted: socketserver::Served,
+        E: Engine,
+    {
+        let is_terminal = io::stdin().is_terminal();
+        let commands = Commands::new(extra);
+        let has_threads = builder.engine().place() != Place::Process;
+        let kind = if arguments.no_console || !(arguments.console || is_terminal) {
+            Kind::Off
+        } else if is_terminal && io::stdout().is_terminal() && has_threads {
+            Kind::Edited
+        } else {
+            Kind::Watched
+        };
+        let mut console = Self {
+            kind,
+            commands,
+            sink,
+        };
+        let builder = match console.kind {
+            Kind::Watched => console.watch(builder)?,
+            _ => builder,
+        };
+        Ok((console, builder))
+    }
+
+    fn watch<T, E>(&mut self, builder: Builder<T, E>) -> io::Result<Builder<T, E>>
+    where
+        T: Transport,
+        T::Accepted: socketserver::Served,
+        E: Engine,
+    {
+        let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+        let commands = self.commands.clone();
+        let reader = stdin.try_clone()?;
+        let mut typed = Vec::new();
+        Ok(builder.watch(stdin, move |server| {
+            read_lines(&reader, &mut typed, &commands, server)
+        }))
+    }
+
+    /// Shows the prompt.
+    pub(crate) fn start(self, server: &ServerHandle) -> io::Result<Started> {
+        match self.kind {
+            Kind::Off => {}
+            Kind::Watched => prompt(),
+            Kind::Edited => self.edit(server.clone())?,
+        }
+        Ok(Started { sink: self.sink })
+    }
+
+    fn edit(&self, server: ServerHandle) -> io::Result<()> {
+        let saved = rustix::termios::tcgetattr(io::stdin()).ok();
+        *TERMINAL.lock().unwrap_or_else(PoisonError::into_inner) = saved;
+        let mut editor = DefaultEditor::new().map_err(io::Error::other)?;
+        let printer = editor.create_external_printer().map_err(io::Error::other)?;
+        let printer = Arc::new(Mutex::new(printer));
+        self.sink.redirect(Some(Box::new(move |line| {
+            let mut printer = printer.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = printer.print(line);
+        })));
+        let commands = self.commands.clone();
+        // It ends with the program: a read of the terminal cannot be called off.
+        thread::Builder::new()
+            .name("console".to_owned())
+            .spawn(move || {
+                loop {
+                    match editor.readline(PROMPT) {
+                        Ok(line) => {
+                            let _ = editor.add_history_entry(&line);
+                            if commands.run(&line, &server) == Said::Quit {
+                                break;
+                            }
+                        }
+                        Err(ReadlineError::Interrupted | ReadlineError::Eof) => break,
+                        Err(error) => {
+                            tracing::warn!(%error, "the console is gone");
+                            return;
+                        }
+                    }
+                }
+                server.shutdown();
+            })?;
+        Ok(())
+    }
+}
+
+/// A console that is running.
+pub(crate) struct Started {
+    sink: Sink,
+}
+
+impl Started {
+    /// Gives the terminal back.
+    pub(crate) fn end(self) {
+        self.sink.redirect(None);
+        restore_terminal();
+    }
+}
+
+/// Puts the terminal back as it was; a line editor changes it while it reads.
+pub(crate) fn restore_terminal() {
+    let saved = TERMINAL
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(saved) = saved {
+        let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &saved);
+    }
+}
+
+/// Reads what has been typed, and runs the lines that are whole.
+fn read_lines(
+    stdin: &OwnedFd,
+    typed: &mut Vec<u8>,
+    commands: &Commands,
+    server: &ServerHandle,
+) -> ControlFlow<()> {
+    /// A line longer than this is no command.
+    const LONGEST: usize = 64 << 10;
+    let mut chunk = [0; 4096];
+    let count = match rustix::io::read(stdin, &mut chunk) {
+        Ok(count) => count,
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return ControlFlow::Continue(()),
+        Err(_) => 0,
+    };
+    typed.extend_from_slice(&chunk[..count]);
+    while let Some(end) = typed.iter().position(|&byte| byte == b'\n') {
+        let line = typed.drain(..=end).collect::<Vec<u8>>();
+        if commands.run(&String::from_utf8_lossy(&line), server) == Said::Quit {
+            server.shutdown();
+            return ControlFlow::Break(());
+        }
+        prompt();
+    }
+    if typed.len() > LONGEST {
+        typed.clear();
+    }
+    if count == 0 {
+        // The end of input is the operator's quit.
+        server.shutdown();
+        return ControlFlow::Break(());
+    }
+    ControlFlow::Continue(())
+}
+
+fn prompt() {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(PROMPT.as_bytes());
+    let _ = stdout.flush();
+}

@@ -1,0 +1,105 @@
+//! `socketserver echo`: every message comes back.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use socketserver::codec::Lines;
+use socketserver::{Address, Builder, Connection, Datagram, RequestHandler};
+
+use crate::Failure;
+use crate::arguments::EchoArguments;
+use crate::console::Console;
+use crate::serve::{self, engine, streams, watch_signals};
+
+/// A pause after which a peer that has never sent a line feed is heard.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest silence by default.
+const IDLE: Duration = Duration::from_secs(300);
+
+pub(crate) fn run(arguments: &EchoArguments) -> Result<(), Failure> {
+    let sink = serve::prepare(&arguments.serve);
+    let mut builder = Builder::new(streams(&arguments.serve), engine(&arguments.serve))
+        .limits(arguments.serve.limits(Some(IDLE)))
+        .drain_timeout(arguments.serve.drain_timeout);
+    builder = watch_signals(builder)?;
+    let (console, builder) = Console::attach(&arguments.serve, sink, builder, &[])?;
+    let raw = arguments.raw;
+    let server = serve::server(
+        &arguments.serve,
+        builder,
+        move || Echo { raw },
+        move || Echo { raw },
+    )?;
+    serve::serve(server, console)
+}
+
+/// Echoes connections and datagrams.
+#[derive(Clone, Copy)]
+struct Echo {
+    raw: bool,
+}
+
+impl RequestHandler<Connection> for Echo {
+    fn handle(&mut self, connection: &mut Connection) -> io::Result<()> {
+        if self.raw {
+            let (mut reader, mut writer) = connection.split();
+            return io::copy(&mut reader, &mut writer).map(drop);
+        }
+        let name = name(connection.peer(), connection.id());
+        let lines = Lines::new(connection.server().limits().line_bytes).or_pause(PAUSE);
+        let (reader, mut writer) = connection.split();
+        let mut messages = reader.messages(lines);
+        let mut answer = Vec::new();
+        while let Some(goes_on) =
+            messages.next_with(|line| compose(&mut answer, &name, line.raw()))?
+        {
+            if !goes_on {
+                break;
+            }
+            writer.write_all(&answer)?;
+        }
+        Ok(())
+    }
+}
+
+impl RequestHandler<Datagram> for Echo {
+    fn handle(&mut self, datagram: &mut Datagram) -> io::Result<()> {
+        if self.raw {
+            return datagram.reply(datagram.payload());
+        }
+        let mut answer = Vec::new();
+        if compose(
+            &mut answer,
+            &name(datagram.peer(), datagram.id()),
+            datagram.payload(),
+        ) {
+            datagram.reply(&answer)?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts the answer to `message` into `answer` and logs it; tells whether it was anything but `quit`.
+fn compose(answer: &mut Vec<u8>, name: &str, message: &[u8]) -> bool {
+    if message.trim_ascii_end() == b"quit" {
+        return false;
+    }
+    answer.clear();
+    answer.extend_from_slice(name.as_bytes());
+    answer.push(b' ');
+    answer.extend_from_slice(message);
+    tracing::info!(
+        "{name} {}",
+        String::from_utf8_lossy(message.trim_ascii_end())
+    );
+    true
+}
+
+/// What a peer is called: its address and port, or a number where it has none.
+fn name(peer: &Address, id: u64) -> String {
+    match peer {
+        Address::Unnamed => format!("unix-{id}"),
+        named => named.to_string(),
+    }
+}

@@ -1,0 +1,162 @@
+//! What the server commands share: engine, listeners, signals, console, and the run itself.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit};
+use socketserver::signal::{INTERRUPT, Signals, TERMINATE};
+use socketserver::{
+    AnyDatagram, AnyStream, BlockingEngine, Builder, Connection, Datagram, Endpoint, Forking, Pool,
+    RequestHandler, Sequential, Server, Tcp, Threading, UnixStream,
+};
+
+use crate::Failure;
+use crate::arguments::{EngineName, ServeArguments};
+use crate::console::{self, Console};
+use crate::log::{self, Sink};
+
+/// A server whose transport and engine were chosen on the command line.
+pub(crate) type AnyServer = Server<AnyStream, Box<dyn BlockingEngine>>;
+
+/// A silence after which a vanished peer's machine is asked whether it still lives.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Starts the log, and lets the process have as many descriptors as it may.
+pub(crate) fn prepare(arguments: &ServeArguments) -> Sink {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let _ = rustix::process::setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+    log::start(&arguments.log)
+}
+
+/// The engine that was asked for.
+pub(crate) fn engine(arguments: &ServeArguments) -> Box<dyn BlockingEngine> {
+    match arguments.engine {
+        EngineName::Sequential => Box::new(Sequential),
+        EngineName::Threading => Box::new(Threading::default()),
+        EngineName::Forking => {
+            Box::new(Forking::default().max_children(usize::from(arguments.max_children)))
+        }
+        EngineName::Pool => match arguments.threads {
+            Some(threads) => Box::new(Pool::new(usize::from(threads))),
+            None => Box::new(Pool::default()),
+        },
+    }
+}
+
+/// The transport of streams, with the options that were asked for.
+pub(crate) fn streams(arguments: &ServeArguments) -> AnyStream {
+    AnyStream {
+        tcp: Tcp::default()
+            .backlog(arguments.backlog)
+            .keepalive(Some(KEEPALIVE)),
+        unix: UnixStream::default().backlog(arguments.backlog),
+    }
+}
+
+/// Makes a server that listens at every endpoint that was asked for.
+pub(crate) fn server<S, D>(
+    arguments: &ServeArguments,
+    builder: Builder<AnyStream, Box<dyn BlockingEngine>>,
+    stream: impl Fn() -> S + Clone + Send + Sync + 'static,
+    datagram: impl Fn() -> D + Clone + Send + Sync + 'static,
+) -> Result<AnyServer, Failure>
+where
+    S: RequestHandler<Connection> + 'static,
+    D: RequestHandler<Datagram> + 'static,
+{
+    check_mixture(arguments)?;
+    let mut server = builder.build()?;
+    for endpoint in &arguments.listen {
+        if endpoint.scheme().is_datagram() {
+            server.listen(AnyDatagram::default(), endpoint, datagram.clone())?;
+        } else {
+            server.listen(streams(arguments), endpoint, stream.clone())?;
+        }
+    }
+    Ok(server)
+}
+
+/// Under some engines a connection would keep the datagrams waiting.
+fn check_mixture(arguments: &ServeArguments) -> Result<(), Failure> {
+    let is_datagram = |endpoint: &Endpoint| endpoint.scheme().is_datagram();
+    let (some, all) = (
+        arguments.listen.iter().any(is_datagram),
+        arguments.listen.iter().all(is_datagram),
+    );
+    if some
+        && !all
+        && matches!(
+            arguments.engine,
+            EngineName::Sequential | EngineName::Forking
+        )
+    {
+        return Err(Failure::usage(format!(
+            "--engine {} serves streams or datagrams, not both at once: choose threading or pool, \
+             or start two servers",
+            arguments.engine.as_str()
+        )));
+    }
+    Ok(())
+}
+
+/// Adds the watch of the signals: the first one drains, the second leaves at once.
+pub(crate) fn watch_signals<T, E>(builder: Builder<T, E>) -> Result<Builder<T, E>, Failure>
+where
+    T: socketserver::Transport,
+    T::Accepted: socketserver::Served,
+    E: socketserver::Engine,
+{
+    let signals = Signals::new(&[TERMINATE, INTERRUPT])?;
+    let taken = signals_reader(&signals)?;
+    let mut seen = false;
+    Ok(builder.watch(taken, move |server| {
+        while let Ok(Some(signal)) = signals.take() {
+            if std::mem::replace(&mut seen, true) {
+                console::restore_terminal();
+                std::process::exit(128 + signal);
+            }
+            tracing::info!("stopping: the connections have a moment to end");
+            server.shutdown();
+        }
+        ControlFlow::Continue(())
+    }))
+}
+
+/// The descriptor to wait on; the signals themselves are taken by the callback.
+fn signals_reader(signals: &Signals) -> io::Result<std::os::fd::OwnedFd> {
+    std::os::fd::AsFd::as_fd(signals).try_clone_to_owned()
+}
+
+/// Tells where the server listens, and serves until it is stopped.
+pub(crate) fn serve(mut server: AnyServer, console: Console) -> Result<(), Failure> {
+    announce(&server.endpoints())?;
+    let console = console.start(&server.handle())?;
+    let result = server.serve_forever();
+    console.end();
+    let report = result?;
+    drop(server);
+    tracing::debug!(
+        finished = report.finished,
+        idle_closed = report.idle_closed,
+        forced = report.forced,
+        stuck = report.stuck,
+        "stopped"
+    );
+    Ok(())
+}
+
+/// Prints the one line for each endpoint that scripts wait for.
+fn announce(endpoints: &[Endpoint]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    for endpoint in endpoints {
+        writeln!(stdout, "listening on {endpoint}")?;
+    }
+    stdout.flush()
+}
