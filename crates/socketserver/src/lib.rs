@@ -91,6 +91,9 @@ mod server;
 
 pub mod testing;
 
+#[cfg(doctest)]
+mod guide;
+
 pub use address::Address;
 pub use broadcast::{Broadcast, Delivery, Membership};
 pub use clock::Clock;

@@ -3,7 +3,7 @@
 //! A [`Ticket`] is a seat in the [`Registry`]; the seat is given back when the ticket is dropped,
 //! on every path.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -265,7 +265,8 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Seats {
-    live: HashMap<u64, Arc<Live>>,
+    /// By number, and so by age.
+    live: BTreeMap<u64, Arc<Live>>,
     origins: HashMap<Origin, usize>,
     /// Whether the loop waits for a seat, and wants to be woken.
     awaited: bool,
@@ -371,9 +372,7 @@ impl Registry {
     pub(crate) fn list(&self) -> Vec<ConnectionInfo> {
         let now = self.clock.now();
         let live: Vec<_> = lock(&self.seats).live.values().cloned().collect();
-        let mut infos: Vec<_> = live.iter().map(|live| live.info(now)).collect();
-        infos.sort_by_key(|info| info.id);
-        infos
+        live.iter().map(|live| live.info(now)).collect()
     }
 
     /// What is known of number `id`.
@@ -383,6 +382,13 @@ impl Registry {
 
     pub(crate) fn find(&self, id: u64) -> Option<Arc<Live>> {
         lock(&self.seats).live.get(&id).cloned()
+    }
+
+    /// The oldest request with a number above `after`, and when it began.
+    pub(crate) fn oldest_after(&self, after: u64) -> Option<(Arc<Live>, Instant)> {
+        let seats = lock(&self.seats);
+        let (_, live) = seats.live.range(after + 1..).next()?;
+        Some((Arc::clone(live), live.started))
     }
 
     /// Begins a drain: the idle end at once, and every end is counted from now on.
@@ -396,7 +402,6 @@ impl Registry {
             live.drain();
         }
     }
-
 
     /// Cuts off all that live.
     pub(crate) fn force(&self) {

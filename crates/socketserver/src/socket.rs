@@ -160,6 +160,18 @@ impl Socket {
         let _ = rustix::net::shutdown(&self.fd, Shutdown::Both);
     }
 
+    /// Ends a connection that is not served, before it is dropped: what has come in is thrown away,
+    /// or the kernel would send a reset instead of an end.
+    pub(crate) fn turn_away(&self) {
+        self.end_writing();
+        let mut discard = [0; 4096];
+        for _ in 0..16 {
+            if !matches!(self.receive_now(&mut discard), Ok(Some(1..))) {
+                break;
+            }
+        }
+    }
+
     /// Whether the peer will send nothing more, also where the reading side was ended here.
     pub(crate) fn peer_has_closed(&self) -> bool {
         // A Unix peer cannot send once the reading side is ended here: it gets EPIPE.

@@ -25,14 +25,15 @@ fn one_bad_member_does_not_end_the_room_for_the_others() {
     for (number, person) in good.iter_mut().enumerate() {
         person.sends(format!("{number} is well\n"));
     }
-    good.push(Person::join(&room));
-    good[4].sends("so is the new one\n");
-    for (at, person) in good.iter_mut().enumerate() {
-        // The newest came after what the others said.
-        let mut missing = if at < 4 { 4 } else { 0 };
+    for person in &mut good {
+        let mut missing = 4;
         while missing > 0 {
             missing -= usize::from(person.hears().ends_with(" is well"));
         }
+    }
+    good.push(Person::join(&room));
+    good[4].sends("so is the new one\n");
+    for person in &mut good {
         person.hears_until(|line| line.ends_with(" so is the new one"));
     }
 }

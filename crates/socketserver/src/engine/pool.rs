@@ -1,6 +1,6 @@
 //! A fixed number of threads.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{BlockingEngine, Engine, Place, SharedMemory, Task};
-use crate::clock::{Clock, earlier};
+
 use crate::live::lock;
 use crate::telemetry::EndReason;
 use crate::wait::{Interest, Poller};
@@ -26,8 +26,9 @@ pub struct Pool {
     threads: usize,
     greets: bool,
     shared: Arc<Shared>,
-    /// The parked connections.
-    parked: Mutex<HashMap<u64, Parked>>,
+    /// The parked connections by number. All may wait equally long, so the first is the first to
+    /// expire.
+    parked: Mutex<BTreeMap<u64, Parked>>,
     poller: OnceLock<Poller>,
 }
 
@@ -128,25 +129,17 @@ impl Pool {
 
     /// Ends what has been silent for too long.
     fn expire(&self) {
-        let expired: Vec<u64> = {
-            let parked = lock(&self.parked);
-            let Some(clock) = parked
-                .values()
-                .next()
-                .map(|parked| parked.task.clock.clone())
-            else {
-                return;
-            };
-            let is_past = |parked: &Parked| clock.is_past(parked.until);
-            parked
-                .iter()
-                .filter(|(_, parked)| is_past(parked))
-                .map(|(id, _)| *id)
-                .collect()
-        };
-        for task in expired.into_iter().filter_map(|id| self.unpark(id)) {
-            task.ticket.live.cut(EndReason::IdleTimeout);
+        while let Some(id) = self.first_expired() {
+            if let Some(task) = self.unpark(id) {
+                task.ticket.live.cut(EndReason::IdleTimeout);
+            }
         }
+    }
+
+    fn first_expired(&self) -> Option<u64> {
+        let parked = lock(&self.parked);
+        let (&id, first) = parked.first_key_value()?;
+        first.task.clock.is_past(first.until).then_some(id)
     }
 }
 
@@ -209,8 +202,8 @@ impl Engine for Pool {
 
     fn deadline(&self) -> Option<Instant> {
         lock(&self.parked)
-            .values()
-            .fold(None, |first, parked| earlier(first, parked.until))
+            .first_key_value()
+            .and_then(|(_, first)| first.until)
     }
 
     fn service_actions(&self) {
@@ -230,7 +223,7 @@ impl Engine for Pool {
         let mut queue = lock(&self.shared.queue);
         queue.stops = true;
         self.shared.has_work.notify_all();
-        let deadline = Clock::default().now() + STOP_WAIT;
+        let deadline = Instant::now() + STOP_WAIT;
         while queue.threads > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

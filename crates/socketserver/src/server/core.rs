@@ -38,6 +38,10 @@ pub(super) struct Core {
     has_hooks: bool,
     service_interval: Duration,
     polls_engine: bool,
+    /// What forked children see a drain by; the keeper holds the other end.
+    drain_pipe: Option<Arc<OwnedFd>>,
+    /// What the connection limit was last lowered to.
+    lowered_to: Option<usize>,
     /// Given up to refuse a connection when there is no other descriptor.
     pub(super) reserve: Option<OwnedFd>,
     ready: Vec<u64>,
@@ -84,6 +88,8 @@ impl Core {
             has_hooks,
             service_interval,
             polls_engine: false,
+            drain_pipe: None,
+            lowered_to: None,
             reserve: open_reserve(),
             ready: Vec::new(),
         })
@@ -169,27 +175,18 @@ impl Core {
         }
         self.fit_to_descriptors();
         let place = engine.place();
-        let (drain_pipe, held) = if place == Place::Process {
-            let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-                .map_err(io::Error::from)?;
-            (Some(Arc::new(read)), Some(write))
+        self.keeper.begin_run();
+        let close_in_child = if place == Place::Process {
+            self.fds_of_parent()?
         } else {
-            (None, None)
+            Vec::new()
         };
-        let mut close_in_child: Vec<RawFd> = Vec::new();
-        if place == Place::Process {
-            close_in_child = listening_fds(self.gates.iter().map(|gate| &gate.source));
-            close_in_child.extend(held.as_ref().map(AsRawFd::as_raw_fd));
-            close_in_child.push(self.poller.as_fd().as_raw_fd());
-            close_in_child.push(self.keeper.as_fd().as_raw_fd());
-        }
-        self.keeper.begin_run(held);
         let admission = Admission {
             shared: Arc::clone(&self.shared),
             keeper: Arc::clone(&self.keeper),
             hooks: self.hooks.clone(),
             place,
-            drain_pipe,
+            drain_pipe: self.drain_pipe.clone(),
             close_in_child: close_in_child.into(),
         };
         for gate in &mut self.gates {
@@ -200,8 +197,23 @@ impl Core {
         Ok(admission)
     }
 
+    /// Makes the pipe by which children see a drain, and lists what they must not keep open.
+    fn fds_of_parent(&mut self) -> io::Result<Vec<RawFd>> {
+        if self.keeper.held().is_none() {
+            let flags = rustix::pipe::PipeFlags::CLOEXEC;
+            let (read, write) = rustix::pipe::pipe_with(flags)?;
+            self.drain_pipe = Some(Arc::new(read));
+            self.keeper.hold(write);
+        }
+        let mut fds = listening_fds(self.gates.iter().map(|gate| &gate.source));
+        fds.extend(self.keeper.held());
+        fds.push(self.poller.as_fd().as_raw_fd());
+        fds.push(self.keeper.as_fd().as_raw_fd());
+        Ok(fds)
+    }
+
     /// Lowers the connection limit to what the descriptor limit can hold.
-    fn fit_to_descriptors(&self) {
+    fn fit_to_descriptors(&mut self) {
         let asked = self.shared.limits.connections;
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
@@ -212,12 +224,14 @@ impl Core {
         let room = limit
             .saturating_sub(open.saturating_sub(live) + SPARE_DESCRIPTORS)
             .max(1);
-        if room < asked {
+        let lowered_to = (room < asked).then_some(room);
+        if lowered_to.is_some() && self.lowered_to != lowered_to {
             self.shared.telemetry.emit(&Event::LimitLowered {
                 from: asked,
                 to: room,
             });
         }
+        self.lowered_to = lowered_to;
         self.shared.registry.set_limit(asked.min(room));
     }
 

@@ -8,14 +8,14 @@ use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::clock::earlier;
 use crate::control::{ServerHandle, Shared};
-use crate::live::lock;
+use crate::live::{Live, lock};
 use crate::outbox::{Flusher, Outbox};
 use crate::request::Closing;
 use crate::socket::Socket;
@@ -70,7 +70,9 @@ struct State {
     watches: Vec<Option<Watch>>,
     flushing: HashMap<u64, (Outbox, Arc<Socket>)>,
     closing: HashMap<u64, (Closing, Option<Instant>)>,
-    /// Deadlines of requests and of closing connections, the earliest on top.
+    /// The requests up to this number have met the request timeout, or have ended.
+    timed_out: u64,
+    /// Deadlines of closing connections, the earliest on top.
     deadlines: BinaryHeap<std::cmp::Reverse<(Instant, u64)>>,
     /// The end of the drain, and whether it has been enforced.
     drain_deadline: Option<Instant>,
@@ -121,10 +123,22 @@ impl Keeper {
         })
     }
 
-    /// A run begins; `drain_pipe` is closed when it begins to drain.
-    pub(super) fn begin_run(&self, drain_pipe: Option<OwnedFd>) {
+    /// Holds `pipe` open until a drain begins.
+    pub(super) fn hold(&self, pipe: OwnedFd) {
+        lock(&self.state).drain_pipe = Some(pipe);
+    }
+
+    /// The descriptor that is held open, if one is.
+    pub(super) fn held(&self) -> Option<RawFd> {
+        lock(&self.state)
+            .drain_pipe
+            .as_ref()
+            .map(AsRawFd::as_raw_fd)
+    }
+
+    /// A run begins.
+    pub(super) fn begin_run(&self) {
         let mut state = lock(&self.state);
-        state.drain_pipe = drain_pipe;
         state.drain_deadline = None;
         state.has_forced = false;
         self.is_draining.store(false, Ordering::SeqCst);
@@ -143,13 +157,6 @@ impl Keeper {
         }
     }
 
-    /// Cuts request `id` off at `deadline` if it still lives then.
-    pub(super) fn bound(&self, id: u64, deadline: Instant) {
-        lock(&self.state)
-            .deadlines
-            .push(std::cmp::Reverse((deadline, id)));
-    }
-
     /// How many connections are closing.
     pub(super) fn closing_count(&self) -> usize {
         lock(&self.state).closing.len() + lock(&self.inbox).len()
@@ -163,7 +170,19 @@ impl Keeper {
         }
         let first = state.deadlines.peek().map(|entry| entry.0.0);
         let drain = state.drain_deadline.filter(|_| !state.has_forced);
-        earlier(first, drain)
+        earlier(
+            earlier(first, drain),
+            self.request_deadline(&state).map(|(_, deadline)| deadline),
+        )
+    }
+
+    /// The request that has to end next, and when.
+    ///
+    /// All have the same time, so it is the oldest that has not been cut off.
+    fn request_deadline(&self, state: &State) -> Option<(Arc<Live>, Instant)> {
+        let timeout = self.shared.limits.request_timeout?;
+        let (live, started) = self.shared.registry.oldest_after(state.timed_out)?;
+        Some((live, started.checked_add(timeout)?))
     }
 
     /// Hands a chore over; the loop is woken once for as many as come before it looks.
@@ -327,6 +346,12 @@ impl Keeper {
 
     fn check_deadlines(&self, state: &mut State) {
         let now = self.shared.clock.now();
+        while let Some((live, deadline)) = self.request_deadline(state)
+            && deadline <= now
+        {
+            state.timed_out = live.id;
+            live.cut(EndReason::RequestTimeout);
+        }
         while let Some(&std::cmp::Reverse((deadline, id))) = state.deadlines.peek() {
             if deadline > now {
                 return;
@@ -340,11 +365,7 @@ impl Keeper {
                         self.poller.remove(&closing);
                     }
                 }
-                None => {
-                    if let Some(live) = self.shared.registry.find(id) {
-                        live.cut(EndReason::RequestTimeout);
-                    }
-                }
+                None => {}
             }
         }
     }

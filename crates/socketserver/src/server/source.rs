@@ -70,11 +70,6 @@ impl Admission {
     }
 
     fn task(&self, ticket: Ticket, socket: Option<Arc<Socket>>, work: crate::engine::Work) -> Task {
-        if let Some(timeout) = self.shared.limits.request_timeout
-            && let Some(deadline) = self.shared.clock.now().checked_add(timeout)
-        {
-            self.keeper.bound(ticket.live.id, deadline);
-        }
         Task {
             ticket,
             work,
@@ -143,7 +138,7 @@ impl Source for StreamSource {
     fn accept(&mut self, admission: &Admission) -> io::Result<Taken> {
         let (stream, peer) = self.listener.accept()?;
         if admission.hooks.verify_request(&peer) == crate::Verdict::Refuse {
-            stream.socket.end_writing();
+            stream.socket.turn_away();
             return Ok(Taken::Refused(peer, Refusal::Verify));
         }
         let socket = Arc::new(stream.socket);
@@ -151,7 +146,7 @@ impl Source for StreamSource {
         let ticket = match registry.admit(&self.endpoint, peer, Some(&socket)) {
             Ok(ticket) => ticket,
             Err((peer, reason)) => {
-                socket.end_writing();
+                socket.turn_away();
                 return Ok(Taken::Refused(peer, reason));
             }
         };
@@ -176,7 +171,7 @@ impl Source for StreamSource {
 
     fn refuse(&mut self) -> io::Result<Address> {
         let (stream, peer) = self.listener.accept()?;
-        stream.socket.end_writing();
+        stream.socket.turn_away();
         Ok(peer)
     }
 }

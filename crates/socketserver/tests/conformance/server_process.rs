@@ -1,0 +1,266 @@
+//! A server under test, in a process of its own: starting it, talking to it, ending it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use socketserver::Endpoint;
+
+use crate::Outcome;
+use crate::case::Case;
+use crate::client::{Client, PATIENCE};
+use crate::facts::Facts;
+use crate::gate::Gate;
+use crate::serve;
+
+/// A directory that is removed when it is dropped.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Outcome<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("conformance-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A child process of the tests, which dies with its owner.
+pub(crate) struct Process {
+    child: Child,
+    commands: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    /// Starts this binary with `arguments`.
+    pub(crate) fn start(arguments: &[String]) -> Outcome<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().ok_or("the output is not a pipe")?;
+        let commands = child.stdin.take();
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            child,
+            commands,
+            lines,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives it a command: a line of input.
+    pub(crate) fn tell(&mut self, command: &str) -> Outcome {
+        let commands = self.commands.as_mut().ok_or("its input is closed")?;
+        Ok(writeln!(commands, "{command}")?)
+    }
+
+    /// Waits for a line of its output, which must begin with `word`; returns what follows.
+    pub(crate) fn hear(&self, word: &str) -> Outcome<String> {
+        let line = self
+            .lines
+            .recv_timeout(PATIENCE)
+            .map_err(|error| format!("waiting for '{word}' of the server: {error}"))?;
+        match line.strip_prefix(word) {
+            Some(rest) => Ok(rest.trim().to_owned()),
+            None => Err(format!("not '{word}' but '{line}' came of the server").into()),
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Outcome {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or("the pid is no pid")?;
+        Ok(rustix::process::kill_process(pid, signal)?)
+    }
+
+    /// Kills it and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A server to be started: a cell of the matrix, and settings of [`serve`].
+pub(crate) struct Setup {
+    case: Case,
+    settings: Vec<String>,
+}
+
+impl Setup {
+    pub(crate) fn new(case: Case) -> Self {
+        Self {
+            case,
+            settings: Vec::new(),
+        }
+    }
+
+    /// Sets `name` to `value`; [`serve`] lists the names.
+    pub(crate) fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
+        self.settings.push(format!("{name}={value}"));
+        self
+    }
+
+    /// Starts the process and has it serve.
+    pub(crate) fn start(self) -> Outcome<ServerProcess> {
+        let mut server = self.bind()?;
+        server.serve()?;
+        Ok(server)
+    }
+
+    /// Starts the process, which listens and does not serve yet.
+    pub(crate) fn bind(self) -> Outcome<ServerProcess> {
+        let scratch = Scratch::new()?;
+        let mut arguments = vec![
+            serve::FLAG.to_owned(),
+            self.case.scheme.as_str().to_owned(),
+            self.case.engine.as_str().to_owned(),
+            scratch.path().display().to_string(),
+        ];
+        arguments.extend(self.settings);
+        let gate = Gate::at(&serve::gate(scratch.path()))?;
+        let process = Process::start(&arguments)?;
+        let endpoint = process.hear("listening on ")?.parse()?;
+        Ok(ServerProcess {
+            process,
+            endpoint,
+            gate,
+            scratch,
+        })
+    }
+}
+
+/// A server in a process of its own.
+pub(crate) struct ServerProcess {
+    pub(crate) process: Process,
+    pub(crate) endpoint: Endpoint,
+    /// Where the handlers that are told to `wait` stand.
+    pub(crate) gate: Gate,
+    scratch: Scratch,
+}
+
+impl ServerProcess {
+    /// A client of the server.
+    pub(crate) fn client(&self) -> Outcome<Client> {
+        Client::connect(&self.endpoint, self.scratch.path())
+    }
+
+    /// Asks one thing by a client of its own.
+    pub(crate) fn ask(&self, text: &str) -> Outcome<String> {
+        self.client()?.ask(text)
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    pub(crate) fn tell(&mut self, command: &str) -> Outcome {
+        self.process.tell(command)
+    }
+
+    /// Has it serve (again).
+    pub(crate) fn serve(&mut self) -> Outcome {
+        self.tell("serve")?;
+        self.process.hear("serving").map(drop)
+    }
+
+    /// What it is like at the moment.
+    pub(crate) fn status(&mut self) -> Outcome<Facts> {
+        self.tell("status")?;
+        Ok(Facts::parse(&self.process.hear("status")?))
+    }
+
+    /// Waits until `name` is `number`.
+    pub(crate) fn wait_until(&mut self, name: &str, number: u64) -> Outcome<Facts> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let facts = self.status()?;
+            if facts.of(name) == number {
+                return Ok(facts);
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{name} never was {number}: {facts}").into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Shuts the server down and waits for its report.
+    pub(crate) fn stop(&mut self) -> Outcome<Facts> {
+        self.tell("stop")?;
+        self.report()
+    }
+
+    /// Waits until the server has stopped.
+    pub(crate) fn report(&self) -> Outcome<Facts> {
+        Ok(Facts::parse(&self.process.hear("report")?))
+    }
+
+    /// Calls `handle_request` with a timeout in milliseconds; returns what came of it.
+    pub(crate) fn handle_request(&mut self, timeout: u64) -> Outcome<String> {
+        self.tell(&format!("handle {timeout}"))?;
+        self.process.hear("handled ")
+    }
+
+    /// Closes the server that has stopped; returns what is left.
+    pub(crate) fn close(&mut self) -> Outcome<Facts> {
+        self.tell("close")?;
+        Ok(Facts::parse(&self.process.hear("closed")?))
+    }
+
+    /// The steps that were taken so far, in their order.
+    pub(crate) fn journal(&self) -> Outcome<Vec<String>> {
+        let text = match fs::read_to_string(serve::journal(self.scratch.path())) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            text => text?,
+        };
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+}
+
+/// Fails with both values unless they are equal.
+pub(crate) fn equal<A, B>(found: A, wanted: B, what: &str) -> Outcome
+where
+    A: PartialEq<B> + std::fmt::Debug,
+    B: std::fmt::Debug,
+{
+    if found == wanted {
+        return Ok(());
+    }
+    Err(format!("{what}: found {found:?}, wanted {wanted:?}").into())
+}
