@@ -245,7 +245,7 @@ pub(crate) struct JoinArguments {
     pub(crate) endpoint: Endpoint,
     /// Takes this name
     #[arg(long, value_name = "NAME")]
-    pub(crate) nick: Option<String>,
+    pub(crate) nick: Option<chat::Name>,
     /// Ends when the server is gone, instead of connecting again
     #[arg(long)]
     pub(crate) no_reconnect: bool,

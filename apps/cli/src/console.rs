@@ -12,14 +12,13 @@ use std::thread;
 use rustix::termios::{OptionalActions, Termios};
 use rustyline::error::ReadlineError;
 use rustyline::{DefaultEditor, ExternalPrinter};
-use socketserver::{Builder, Engine, Place, ServerHandle, Transport};
+use socketserver::{Builder, Engine, Place, Served, ServerHandle, Transport};
 
 mod commands;
 
 pub(crate) use commands::Extra;
 use commands::{Commands, Said};
 
-use crate::Failure;
 use crate::arguments::ServeArguments;
 use crate::log::Sink;
 
@@ -38,67 +37,61 @@ pub(crate) struct Console {
 enum Kind {
     /// There is none.
     Off,
-    /// The server's loop reads standard input.
-    Watched,
+    /// The server's loop reads standard input: once to wait on it, once to read.
+    Watched(Option<(OwnedFd, OwnedFd)>),
     /// A line editor does.
     Edited,
 }
 
 impl Console {
-    /// Decides which console there is to be, and adds its watch to the server's loop.
-    pub(crate) fn attach<T, E>(
+    /// Decides which console there is to be, for a server that runs its requests at `place`.
+    pub(crate) fn new(
         arguments: &ServeArguments,
         sink: Sink,
-        builder: Builder<T, E>,
+        place: Place,
         extra: &[Extra],
-    ) -> Result<(Self, Builder<T, E>), Failure>
-    where
-        T: Transport,
-        T::Accepted: socketserver::Served,
-        E: Engine,
-    {
+    ) -> io::Result<Self> {
         let is_terminal = io::stdin().is_terminal();
-        let commands = Commands::new(extra);
-        let has_threads = builder.engine().place() != Place::Process;
         let kind = if arguments.no_console || !(arguments.console || is_terminal) {
             Kind::Off
-        } else if is_terminal && io::stdout().is_terminal() && has_threads {
+        } else if is_terminal && io::stdout().is_terminal() && place != Place::Process {
             Kind::Edited
         } else {
-            Kind::Watched
+            let stdin = || io::stdin().as_fd().try_clone_to_owned();
+            Kind::Watched(Some((stdin()?, stdin()?)))
         };
-        let mut console = Self {
+        Ok(Self {
             kind,
-            commands,
+            commands: Commands::new(extra),
             sink,
-        };
-        let builder = match console.kind {
-            Kind::Watched => console.watch(builder)?,
-            _ => builder,
-        };
-        Ok((console, builder))
+        })
     }
 
-    fn watch<T, E>(&mut self, builder: Builder<T, E>) -> io::Result<Builder<T, E>>
+    /// Has the server's loop watch standard input, if that is how it is read.
+    pub(crate) fn attach<T, E>(&mut self, builder: Builder<T, E>) -> Builder<T, E>
     where
         T: Transport,
-        T::Accepted: socketserver::Served,
+        T::Accepted: Served,
         E: Engine,
     {
-        let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+        let Kind::Watched(stdin) = &mut self.kind else {
+            return builder;
+        };
+        let Some((watched, read)) = stdin.take() else {
+            return builder;
+        };
         let commands = self.commands.clone();
-        let reader = stdin.try_clone()?;
         let mut typed = Vec::new();
-        Ok(builder.watch(stdin, move |server| {
-            read_lines(&reader, &mut typed, &commands, server)
-        }))
+        builder.watch(watched, move |server| {
+            read_lines(&read, &mut typed, &commands, server)
+        })
     }
 
     /// Shows the prompt.
     pub(crate) fn start(self, server: &ServerHandle) -> io::Result<Started> {
         match self.kind {
             Kind::Off => {}
-            Kind::Watched => prompt(),
+            Kind::Watched(_) => prompt(),
             Kind::Edited => self.edit(server.clone())?,
         }
         Ok(Started { sink: self.sink })

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use socketserver::codec::Lines;
-use socketserver::{Address, Builder, Connection, Datagram, RequestHandler};
+use socketserver::{Address, Builder, Connection, Datagram, Engine, RequestHandler};
 
 use crate::Failure;
 use crate::arguments::EchoArguments;
 use crate::console::Console;
-use crate::serve::{self, engine, streams, watch_signals};
+use crate::serve::{self, SignalWatch, engine, streams};
 
 /// A pause after which a peer that has never sent a line feed is heard.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -18,20 +18,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(300);
 
 pub(crate) fn run(arguments: &EchoArguments) -> Result<(), Failure> {
-    let sink = serve::prepare(&arguments.serve);
-    let mut builder = Builder::new(streams(&arguments.serve), engine(&arguments.serve))
-        .limits(arguments.serve.limits(Some(IDLE)))
-        .drain_timeout(arguments.serve.drain_timeout);
-    builder = watch_signals(builder)?;
-    let (console, builder) = Console::attach(&arguments.serve, sink, builder, &[])?;
-    let raw = arguments.raw;
-    let server = serve::server(
-        &arguments.serve,
-        builder,
-        move || Echo { raw },
-        move || Echo { raw },
-    )?;
-    serve::serve(server, console)
+    let EchoArguments { serve: common, raw } = arguments;
+    let sink = serve::prepare(common);
+    let signals = SignalWatch::new()?;
+    let engine = engine(common);
+    let mut console = Console::new(common, sink, engine.place(), &[])?;
+    let builder = Builder::new(streams(common), engine)
+        .limits(common.limits(Some(IDLE)))
+        .drain_timeout(common.drain_timeout);
+    let builder = console.attach(signals.attach(builder));
+    let echo = Echo { raw: *raw };
+    let mut server = serve::server(common, builder, move || echo, move || echo)?;
+    serve::serve(&server.handle(), console, || server.serve_forever())
 }
 
 /// Echoes connections and datagrams.

@@ -2,13 +2,15 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
 use socketserver::signal::{INTERRUPT, Signals, TERMINATE};
 use socketserver::{
-    AnyDatagram, AnyStream, BlockingEngine, Builder, Connection, Datagram, Endpoint, Forking, Pool,
-    RequestHandler, Sequential, Server, Tcp, Threading, UnixStream,
+    AnyDatagram, AnyStream, BlockingEngine, Builder, Connection, Datagram, DrainReport, Endpoint,
+    Engine, Error, Forking, Pool, RequestHandler, Sequential, Served, Server, ServerHandle, Tcp,
+    Threading, Transport, UnixStream,
 };
 
 use crate::Failure;
@@ -106,42 +108,52 @@ fn check_mixture(arguments: &ServeArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Adds the watch of the signals: the first one drains, the second leaves at once.
-pub(crate) fn watch_signals<T, E>(builder: Builder<T, E>) -> Result<Builder<T, E>, Failure>
-where
-    T: socketserver::Transport,
-    T::Accepted: socketserver::Served,
-    E: socketserver::Engine,
-{
-    let signals = Signals::new(&[TERMINATE, INTERRUPT])?;
-    let taken = signals_reader(&signals)?;
-    let mut seen = false;
-    Ok(builder.watch(taken, move |server| {
-        while let Ok(Some(signal)) = signals.take() {
-            if std::mem::replace(&mut seen, true) {
-                console::restore_terminal();
-                std::process::exit(128 + signal);
-            }
-            tracing::info!("stopping: the connections have a moment to end");
-            server.shutdown();
-        }
-        ControlFlow::Continue(())
-    }))
+/// `SIGTERM` and `SIGINT`: the first one drains, the second leaves at once.
+pub(crate) struct SignalWatch {
+    signals: Signals,
+    readable: OwnedFd,
 }
 
-/// The descriptor to wait on; the signals themselves are taken by the callback.
-fn signals_reader(signals: &Signals) -> io::Result<std::os::fd::OwnedFd> {
-    std::os::fd::AsFd::as_fd(signals).try_clone_to_owned()
+impl SignalWatch {
+    /// Blocks the signals; before any thread is started, so that none of them is killed by one.
+    pub(crate) fn new() -> io::Result<Self> {
+        let signals = Signals::new(&[TERMINATE, INTERRUPT])?;
+        let readable = signals.as_fd().try_clone_to_owned()?;
+        Ok(Self { signals, readable })
+    }
+
+    /// Has the server's loop watch for them.
+    pub(crate) fn attach<T, E>(self, builder: Builder<T, E>) -> Builder<T, E>
+    where
+        T: Transport,
+        T::Accepted: Served,
+        E: Engine,
+    {
+        let mut seen = false;
+        builder.watch(self.readable, move |server| {
+            while let Ok(Some(signal)) = self.signals.take() {
+                if std::mem::replace(&mut seen, true) {
+                    console::restore_terminal();
+                    std::process::exit(128 + signal);
+                }
+                server.shutdown();
+            }
+            ControlFlow::Continue(())
+        })
+    }
 }
 
 /// Tells where the server listens, and serves until it is stopped.
-pub(crate) fn serve(mut server: AnyServer, console: Console) -> Result<(), Failure> {
+pub(crate) fn serve(
+    server: &ServerHandle,
+    console: Console,
+    serve: impl FnOnce() -> Result<DrainReport, Error>,
+) -> Result<(), Failure> {
     announce(&server.endpoints())?;
-    let console = console.start(&server.handle())?;
-    let result = server.serve_forever();
+    let console = console.start(server)?;
+    let result = serve();
     console.end();
     let report = result?;
-    drop(server);
     tracing::debug!(
         finished = report.finished,
         idle_closed = report.idle_closed,
