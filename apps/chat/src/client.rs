@@ -6,6 +6,7 @@
 
 mod conversation;
 mod incoming;
+mod input;
 mod link;
 mod outgoing;
 

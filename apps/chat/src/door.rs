@@ -195,10 +195,7 @@ impl Seat {
         let id = room.join(|id| names.name(peer, id.number()));
         let name = room.name(id).map(ToString::to_string).unwrap_or_default();
         let count = room.len();
-        let greet = || {
-            if plain {
-                return;
-            }
+        if !plain {
             hall.broadcast
                 .send(system(format_args!("{name} joined")).into_bytes());
             let welcome = format_args!(
@@ -206,8 +203,7 @@ impl Seat {
             );
             // If the peer is gone already, reading tells.
             let _ = outbox.push(system(welcome).into_bytes());
-        };
-        greet();
+        }
         let membership = hall.broadcast.join(outbox.clone()).inspect_err(|_| {
             room.leave(id);
         })?;
@@ -341,5 +337,39 @@ impl Drop for Seat {
         }
         drop(room);
         tracing::info!(target: "chat", "* {} left", self.label);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::TcpStream;
+
+    use socketserver::{ThreadingTcpServer, handler_fn};
+
+    use super::*;
+
+    /// D-18, D-19: a handler that failed left its client in the room.
+    #[test]
+    fn a_member_whose_handler_panics_has_left() {
+        let door = Door::new(Options::default());
+        let its_door = door.clone();
+        let panic = move |connection: &mut Connection| -> io::Result<()> {
+            let outbox = connection.outbox()?;
+            let _seat = Seat::take(&its_door, connection.peer(), outbox)?;
+            assert_eq!(its_door.len(), 1);
+            panic!("as a handler may");
+        };
+        let server = ThreadingTcpServer::bind("127.0.0.1:0", handler_fn(panic)).unwrap();
+        let server = server.start().unwrap();
+        let address = server.endpoint().address().inet().unwrap();
+        let mut heard = String::new();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.read_to_string(&mut heard).unwrap();
+        assert!(heard.starts_with("* Welcome. 1 here."), "{heard}");
+        assert!(door.is_empty());
+        let handle = server.handle().clone();
+        server.stop().unwrap();
+        assert_eq!(handle.counters().panicked, 1);
     }
 }

@@ -1,6 +1,6 @@
 //! The client's loop: it waits for the input and the socket at once, and for the clock.
 
-use std::io;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,11 @@ use rustix::io::Errno;
 use socketserver::Endpoint;
 
 use super::incoming::Incoming;
+use super::input::Input;
 use super::link::Link;
 use super::outgoing::Outgoing;
 use super::{Error, Options, Terminal, cause};
-use crate::command::Command;
-use crate::names::Name;
 use crate::room::system;
-
-/// The longest line that is kept until its end is typed; more is sent as it comes.
-const LONGEST_TYPED: usize = 64 << 10;
 
 /// How soon a Unix socket whose queue is full is asked again.
 const QUEUE_PAUSE: Duration = Duration::from_millis(20);
@@ -37,17 +33,6 @@ enum State {
     },
 }
 
-/// What is known of the input.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Input {
-    /// More may be typed.
-    Open,
-    /// It has ended.
-    Ended,
-    /// `quit` was typed: what comes behind it does not count.
-    Quit,
-}
-
 /// What a wait has found ready.
 #[derive(Clone, Copy, Debug)]
 struct Ready {
@@ -65,13 +50,12 @@ const DONE: Step = Ok(ControlFlow::Break(()));
 pub(super) struct Conversation<'o, 't> {
     endpoint: &'o Endpoint,
     options: &'o Options,
-    terminal: Terminal<'t>,
+    output: &'t mut dyn Write,
+    notices: &'t mut dyn Write,
     state: State,
     has_connected: bool,
     next_wait: Duration,
-    nick: Option<Name>,
-    typed: Vec<u8>,
-    input: Input,
+    input: Input<'t>,
     /// Whether the server has been told that no more comes.
     sending_ended: bool,
     /// Until when to wait for the server once the input has ended.
@@ -86,19 +70,23 @@ impl<'o, 't> Conversation<'o, 't> {
         options: &'o Options,
         terminal: Terminal<'t>,
     ) -> Self {
+        let Terminal {
+            input,
+            output,
+            notices,
+        } = terminal;
         Self {
             endpoint,
             options,
-            terminal,
+            output,
+            notices,
             state: State::Waiting {
                 until: Instant::now(),
                 attempt: None,
             },
             has_connected: false,
             next_wait: options.first_wait,
-            nick: options.nick.clone(),
-            typed: Vec::new(),
-            input: Input::Open,
+            input: Input::new(input, options.nick.clone()),
             sending_ended: false,
             farewell: None,
             incoming: Incoming::default(),
@@ -115,7 +103,7 @@ impl<'o, 't> Conversation<'o, 't> {
         loop {
             let ready = self.wait().map_err(|source| Error::Terminal { source })?;
             if ready.input {
-                self.read_input();
+                self.input.read(&mut self.outgoing);
             }
             if self.advance(ready.socket)?.is_break() || self.part()?.is_break() {
                 return Ok(());
@@ -126,9 +114,9 @@ impl<'o, 't> Conversation<'o, 't> {
     /// Waits until the input or the socket is ready, or a deadline has passed.
     fn wait(&self) -> io::Result<Ready> {
         let mut fds = Vec::with_capacity(2);
-        let reads_input = self.input == Input::Open && !self.outgoing.is_full();
+        let reads_input = self.input.is_open() && !self.outgoing.is_full();
         if reads_input {
-            fds.push(PollFd::from_borrowed_fd(self.terminal.input, PollFlags::IN));
+            fds.push(PollFd::from_borrowed_fd(self.input.fd(), PollFlags::IN));
         }
         match &self.state {
             State::Connecting { link, .. } => fds.push(PollFd::new(link, PollFlags::OUT)),
@@ -162,52 +150,6 @@ impl<'o, 't> Conversation<'o, 't> {
             tv_sec: millis / 1000,
             tv_nsec: (millis % 1000) * 1_000_000,
         })
-    }
-
-    /// Reads what is typed; an input that fails has ended, as a terminal that hangs up does.
-    fn read_input(&mut self) {
-        let mut buffer = [0; 16 << 10];
-        match rustix::io::read(self.terminal.input, &mut buffer) {
-            Ok(count @ 1..) => self.typed.extend_from_slice(&buffer[..count]),
-            Err(Errno::AGAIN | Errno::INTR) => return,
-            Ok(0) | Err(_) => {
-                self.input = Input::Ended;
-                if !self.typed.is_empty() {
-                    self.typed.push(b'\n');
-                }
-            }
-        }
-        let typed = std::mem::take(&mut self.typed);
-        for line in typed.split_inclusive(|&byte| byte == b'\n') {
-            if line.ends_with(b"\n") {
-                self.send_line(line);
-            } else if line.len() >= LONGEST_TYPED {
-                self.outgoing.push(line);
-            } else {
-                self.typed = line.to_vec();
-            }
-            if self.input == Input::Quit {
-                return;
-            }
-        }
-    }
-
-    fn send_line(&mut self, line: &[u8]) {
-        match Command::parse(String::from_utf8_lossy(line).trim_end()) {
-            Command::Quit => {
-                self.input = Input::Quit;
-                // Any server knows this form of it.
-                self.outgoing.push(b"quit\n");
-                return;
-            }
-            Command::Nick(name) => {
-                if let Ok(name) = name.parse() {
-                    self.nick = Some(name);
-                }
-            }
-            _ => {}
-        }
-        self.outgoing.push(line);
     }
 
     /// Does what the connection needs: makes it, makes it again, receives and sends.
@@ -253,7 +195,7 @@ impl<'o, 't> Conversation<'o, 't> {
         if let State::Connecting { link, .. } = std::mem::replace(&mut self.state, before) {
             self.state = State::Connected(link);
         }
-        if let Some(name) = &self.nick {
+        if let Some(name) = self.input.nick() {
             self.outgoing.push_first(&format!("/nick {name}\n"));
         }
         if self.has_connected {
@@ -265,7 +207,7 @@ impl<'o, 't> Conversation<'o, 't> {
 
     /// An attempt to connect has failed.
     fn unreachable(&mut self, error: &io::Error) -> Step {
-        if self.has_connected && (self.input == Input::Quit || self.options.reconnect) {
+        if self.has_connected && (self.input.has_quit() || self.options.reconnect) {
             let what = format!("still no connection: {} ({})", self.endpoint, cause(error));
             return self.retry(&what);
         }
@@ -282,12 +224,10 @@ impl<'o, 't> Conversation<'o, 't> {
             return DONE;
         }
         let is_end = source.kind() == io::ErrorKind::UnexpectedEof;
-        if self.input == Input::Quit
-            || (self.input == Input::Ended && self.outgoing.is_empty() && is_end)
-        {
+        if self.input.has_quit() || (!self.input.is_open() && self.outgoing.is_empty() && is_end) {
             return DONE;
         }
-        if self.input != Input::Open || !self.options.reconnect {
+        if !self.input.is_open() || !self.options.reconnect {
             return Err(Error::Lost {
                 endpoint: self.endpoint.clone(),
                 source,
@@ -306,7 +246,7 @@ impl<'o, 't> Conversation<'o, 't> {
             until: Instant::now() + wait,
             attempt: None,
         };
-        if self.input == Input::Open {
+        if self.input.is_open() {
             self.notice(&format!("{what} — reconnecting in {wait:?}"));
         }
         GO_ON
@@ -376,13 +316,13 @@ impl<'o, 't> Conversation<'o, 't> {
 
     /// Ends the conversation once the input has ended and there is no more to wait for.
     fn part(&mut self) -> Step {
-        if self.input == Input::Open {
+        if self.input.is_open() {
             return GO_ON;
         }
         let link = match &self.state {
             State::Connecting { .. } => return GO_ON,
             State::Waiting { .. } if !self.has_connected => return GO_ON,
-            State::Waiting { .. } if self.input == Input::Quit || self.outgoing.is_empty() => {
+            State::Waiting { .. } if self.input.has_quit() || self.outgoing.is_empty() => {
                 return DONE;
             }
             State::Waiting { .. } => return Err(self.unsent()),
@@ -401,7 +341,7 @@ impl<'o, 't> Conversation<'o, 't> {
         if self.show_partial()?.is_break() {
             return DONE;
         }
-        if self.input == Input::Quit || self.sending_ended {
+        if self.input.has_quit() || self.sending_ended {
             DONE
         } else {
             Err(self.unsent())
@@ -426,7 +366,7 @@ impl<'o, 't> Conversation<'o, 't> {
 
     /// Shows whole lines; an output that nobody reads any more ends the conversation.
     fn show(&mut self, lines: &str) -> Step {
-        let output = &mut self.terminal.output;
+        let output = &mut self.output;
         match output
             .write_all(lines.as_bytes())
             .and_then(|()| output.flush())
@@ -439,7 +379,7 @@ impl<'o, 't> Conversation<'o, 't> {
 
     fn notice(&mut self, text: &str) {
         // What does not reach standard error is nobody's loss.
-        let notices = &mut self.terminal.notices;
+        let notices = &mut self.notices;
         let _ = notices
             .write_all(system(text).as_bytes())
             .and_then(|()| notices.flush());

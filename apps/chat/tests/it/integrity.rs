@@ -1,9 +1,13 @@
 //! The room stays whole, whatever its members do.
 
 use std::io::{Read as _, Write as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use chat::{Names, Options, RunningChat};
+use chat::{ChatServer, Names, Options, RunningChat};
+use socketserver::{Builder, EndReason, Event, Threading};
 
 use crate::people::{Person, open, open_with, until};
 
@@ -125,6 +129,54 @@ fn who_never_reads_is_cut_off_and_the_others_hear_everything() {
     let mut rest = Vec::new();
     let _ = sleeper.socket().read_to_end(&mut rest);
     assert!(rest.len() < MESSAGES * text.len());
+}
+
+/// A thousand people, of whom one never reads; it comes by a Unix socket, whose buffers are small.
+#[test]
+fn a_thousand_members_hear_everything_in_one_order_beside_one_who_never_reads() {
+    const MEMBERS: usize = 999;
+    const ROUNDS: usize = 150;
+    let name = format!("@chat-thousand-{}", std::process::id());
+    let endpoints = [
+        "tcp://127.0.0.1:0".parse().unwrap(),
+        format!("unix://{name}").parse().unwrap(),
+    ];
+    let reasons = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&reasons);
+    let observer = move |event: &Event<'_>| {
+        if let Event::Ended { reason, .. } = event {
+            seen.lock().unwrap().push(*reason);
+        }
+    };
+    let limits = chat::limits().outbox_bytes(128 << 10);
+    let set = |builder: Builder<_, _>| builder.limits(limits).observer(observer);
+    let options = Options::default().names(Names::Guest);
+    let (engine, transport) = (Threading::default(), chat::transport());
+    let room = ChatServer::bind_on(engine, &transport, &endpoints, options, set);
+    let room = room.unwrap().start().unwrap();
+
+    let address = SocketAddr::from_abstract_name(&name.as_bytes()[1..]).unwrap();
+    let _sleeper = UnixStream::connect_addr(&address).unwrap();
+    until("the sleeper here", || room.door().len() == 1);
+    let mut people: Vec<_> = (0..MEMBERS).map(|_| Person::join(&room)).collect();
+    let text = "x".repeat(4000);
+    for round in 0..ROUNDS {
+        for sender in &mut people[..3] {
+            sender.sends(format!("{round} {text}\n"));
+        }
+        let mut first = Vec::new();
+        for (at, person) in people.iter_mut().enumerate() {
+            let mut is_said = |line: &str| line.ends_with(&text);
+            let order: Vec<_> = (0..3).map(|_| person.hears_until(&mut is_said)).collect();
+            if at == 0 {
+                first = order;
+            } else {
+                assert!(order == first, "another order in round {round}");
+            }
+        }
+    }
+    assert_eq!(room.door().len(), MEMBERS);
+    assert_eq!(*reasons.lock().unwrap(), [EndReason::SlowConsumer]);
 }
 
 /// D-23: two senders tore each other's lines apart on a slow socket.
