@@ -77,7 +77,8 @@ impl Address {
     }
 
     fn from_unix(address: &SocketAddrUnix) -> Self {
-        if let Some(name) = address.abstract_name() {
+        // The kernel gives no name at all as an abstract one of no bytes.
+        if let Some(name) = address.abstract_name().filter(|name| !name.is_empty()) {
             return Self::Abstract(name.to_vec());
         }
         match address.path_bytes() {

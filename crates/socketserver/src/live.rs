@@ -127,7 +127,9 @@ impl Live {
 
     /// Counts bytes sent from an outbox, from any thread.
     pub(crate) fn sent_beside(&self, bytes: usize) {
-        self.hot.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.hot
+            .bytes_out
+            .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Why it was cut off, if it was.
@@ -142,7 +144,8 @@ impl Live {
     /// Notes why it is cut off; the first reason counts.
     pub(crate) fn note_cut(&self, reason: EndReason) {
         let _ = self
-            .hot.cut
+            .hot
+            .cut
             .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire);
     }
 
@@ -162,8 +165,10 @@ impl Live {
     /// Lets it end in good order: every read that would wait sees the end of input.
     pub(crate) fn drain(&self) {
         if self.activity().is_idle() {
-            self.hot.idle_at
-                .store(self.hot.bytes_in.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            self.hot.idle_at.store(
+                self.hot.bytes_in.load(Ordering::Relaxed) + 1,
+                Ordering::Relaxed,
+            );
         }
         self.hot.drained.store(true, Ordering::Release);
         if let Reach::Socket(socket) = &*lock(&self.reach) {

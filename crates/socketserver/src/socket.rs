@@ -172,10 +172,10 @@ impl Socket {
         }
     }
 
-    /// Whether the peer will send nothing more, also where the reading side was ended here.
-    pub(crate) fn peer_has_closed(&self) -> bool {
-        // A Unix peer cannot send once the reading side is ended here: it gets EPIPE.
-        socketserver_sys::socket::peer_has_closed(&self.fd).unwrap_or(true)
+    /// Whether the peer has received all that was sent, its end included.
+    pub(crate) fn peer_has_everything(&self) -> bool {
+        // What was sent to a Unix socket is in its peer's queue at once.
+        socketserver_sys::socket::peer_has_everything(&self.fd).unwrap_or(true)
     }
 
     /// The user at the other end of a Unix socket.

@@ -122,8 +122,10 @@ impl Closing {
         // A peer that sends without end is left to the next turn, and then to the bound.
         for _ in 0..16 {
             match self.socket.receive_now(&mut discard) {
+                // After a drain has ended the reading side this does not say that the peer is done,
+                // but nobody waits for its last word then: it is enough that it has ours.
                 Ok(Some(0)) => {
-                    return !self.ticket.live.is_drained() || self.socket.peer_has_closed();
+                    return !self.ticket.live.is_drained() || self.socket.peer_has_everything();
                 }
                 Ok(Some(count)) => self.discarded += count,
                 Ok(None) => return false,
@@ -152,7 +154,8 @@ impl Closing {
             if self.advance(limits.linger_bytes) {
                 deadline = self.deadline(polled.clock.now(), limits);
             } else if self.ticket.live.is_drained() {
-                // The reading side was ended here: it stays readable, and tells nothing more.
+                // The reading side was ended here: it stays readable, and tells nothing more. The
+                // kernel sends on what is not acknowledged.
                 return;
             }
         }

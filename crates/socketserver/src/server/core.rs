@@ -137,6 +137,7 @@ impl Core {
                 break handled;
             }
             if turn == Turn::Stopping {
+                self.keeper.end_run();
                 self.shared.end_run();
                 break Handled::Stopped;
             }

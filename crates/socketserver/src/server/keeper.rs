@@ -77,7 +77,8 @@ struct State {
     /// The end of the drain, and whether it has been enforced.
     drain_deadline: Option<Instant>,
     has_forced: bool,
-    /// Held open until a drain begins: its closing tells the forked children.
+    /// A byte in it tells the forked children that a drain has begun, and its closing, should this
+    /// process die, that there is no server any more.
     drain_pipe: Option<OwnedFd>,
     ready: Vec<u64>,
 }
@@ -123,12 +124,12 @@ impl Keeper {
         })
     }
 
-    /// Holds `pipe` open until a drain begins.
+    /// Holds `pipe` until the run ends, to tell the forked children of a drain.
     pub(super) fn hold(&self, pipe: OwnedFd) {
         lock(&self.state).drain_pipe = Some(pipe);
     }
 
-    /// The descriptor that is held open, if one is.
+    /// The pipe that is held, if one is.
     pub(super) fn held(&self) -> Option<RawFd> {
         lock(&self.state)
             .drain_pipe
@@ -327,7 +328,11 @@ impl Keeper {
         let now = self.shared.clock.now();
         if !self.is_draining.swap(true, Ordering::SeqCst) {
             state.drain_deadline = now.checked_add(self.drain_timeout);
-            state.drain_pipe = None;
+            if let Some(pipe) = &state.drain_pipe {
+                // The pipe is empty, so there is room. It is not closed: a child that is forked in
+                // the drain closes its number, which must not be another's by then.
+                let _ = rustix::io::write(pipe, b"d");
+            }
             self.shared.registry.begin_drain();
         }
         let is_over = self.shared.is_aborting() || self.shared.clock.is_past(state.drain_deadline);

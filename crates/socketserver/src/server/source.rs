@@ -87,7 +87,19 @@ pub(super) struct StreamSource {
     listener: BoxListener<Stream>,
     factory: Factory<Connection>,
     /// Whether accepted sockets have their timeouts from the listener.
-    has_timeouts: bool,
+    timeouts: Inherited,
+}
+
+/// Who has the timeouts that were set on a listener: not who was in its queue at that time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Inherited {
+    No,
+    ByThoseToCome,
+    ByAll,
+}
+
+fn is_empty(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 impl StreamSource {
@@ -100,7 +112,7 @@ impl StreamSource {
             endpoint: Arc::new(endpoint),
             listener,
             factory,
-            has_timeouts: false,
+            timeouts: Inherited::No,
         }
     }
 }
@@ -125,10 +137,15 @@ impl Source for StreamSource {
     fn begin_run(&mut self, admission: &Admission) {
         let limits = &admission.shared.limits;
         let is_blocking = admission.place == Place::Thread && !admission.shared.clock.is_manual();
-        self.has_timeouts = is_blocking
+        let inherits = is_blocking
             && self
                 .listener
                 .set_timeouts(limits.idle_timeout, limits.write_timeout);
+        self.timeouts = if inherits {
+            Inherited::ByThoseToCome
+        } else {
+            Inherited::No
+        };
     }
 
     fn is_listening(&self) -> bool {
@@ -136,7 +153,11 @@ impl Source for StreamSource {
     }
 
     fn accept(&mut self, admission: &Admission) -> io::Result<Taken> {
-        let (stream, peer) = self.listener.accept()?;
+        let accepted = self.listener.accept();
+        if self.timeouts == Inherited::ByThoseToCome && accepted.as_ref().is_err_and(is_empty) {
+            self.timeouts = Inherited::ByAll;
+        }
+        let (stream, peer) = accepted?;
         if admission.hooks.verify_request(&peer) == crate::Verdict::Refuse {
             stream.socket.turn_away();
             return Ok(Taken::Refused(peer, Refusal::Verify));
@@ -156,7 +177,7 @@ impl Source for StreamSource {
             waiter: admission.waiter(&ticket.live),
             server: admission.shared.handle(),
             flusher: Arc::clone(&admission.keeper) as _,
-            has_timeouts: self.has_timeouts,
+            has_timeouts: self.timeouts == Inherited::ByAll,
         };
         let factory = Arc::clone(&self.factory);
         let hooks = admission.hooks.clone();
