@@ -181,9 +181,10 @@ impl Live {
         self.hot.drained.load(Ordering::Acquire)
     }
 
-    /// From now on it is served by a child process.
+    /// From now on it is served by a child process, which tells by its exit code whether it was idle.
     pub(crate) fn moved_to(&self, pid: Pid) {
         *lock(&self.reach) = Reach::Process(pid);
+        self.hot.idle_at.store(0, Ordering::Relaxed);
         self.now(Activity::Apart);
     }
 
@@ -215,7 +216,7 @@ impl Live {
         }
         let idle_at = self.hot.idle_at.load(Ordering::Relaxed);
         let silent = idle_at == self.hot.bytes_in.load(Ordering::Relaxed) + 1;
-        if idle_at != 0 && silent && matches!(outcome, EndReason::Done | EndReason::Failed) {
+        if idle_at != 0 && silent && outcome != EndReason::Panicked {
             return EndReason::Drained;
         }
         outcome

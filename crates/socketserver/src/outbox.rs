@@ -303,6 +303,10 @@ impl Inner {
     /// Whether `bytes` more fit, after dropping what the overflow policy lets go.
     fn make_room(&self, queue: &mut Queue, bytes: usize) -> bool {
         let limits = &self.shared.limits;
+        if bytes > limits.outbox_bytes {
+            // It fits into no outbox: nothing is worth dropping for it.
+            return false;
+        }
         loop {
             let total = self.shared.outbox_total.load(Ordering::Relaxed);
             if queue.messages.len() < limits.outbox_messages

@@ -24,7 +24,7 @@ pub enum EndReason {
     Drained,
     /// Somebody told it to close: [`ServerHandle::disconnect`](crate::ServerHandle::disconnect).
     Disconnected,
-    /// The handler returned an error.
+    /// The handler returned an error that was no mere disconnect.
     Failed,
     /// It was still running at the end of the drain, and was cut off.
     Forced,
@@ -32,6 +32,8 @@ pub enum EndReason {
     IdleTimeout,
     /// The handler panicked.
     Panicked,
+    /// The handler failed as the peer had gone away.
+    PeerGone,
     /// A message took longer than [`read_timeout`](crate::Limits::read_timeout).
     ReadTimeout,
     /// It took longer than [`request_timeout`](crate::Limits::request_timeout).
@@ -43,7 +45,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Done,
         Self::Drained,
         Self::Disconnected,
@@ -51,6 +53,7 @@ impl EndReason {
         Self::Forced,
         Self::IdleTimeout,
         Self::Panicked,
+        Self::PeerGone,
         Self::ReadTimeout,
         Self::RequestTimeout,
         Self::SlowConsumer,
@@ -66,7 +69,7 @@ impl EndReason {
     pub fn is_cut(self) -> bool {
         !matches!(
             self,
-            Self::Done | Self::Failed | Self::Panicked | Self::Drained
+            Self::Done | Self::Failed | Self::Panicked | Self::PeerGone | Self::Drained
         )
     }
 }
@@ -81,6 +84,7 @@ impl fmt::Display for EndReason {
             Self::Forced => "cut off at the end of the drain",
             Self::IdleTimeout => "idle timeout",
             Self::Panicked => "panicked",
+            Self::PeerGone => "the peer has gone",
             Self::ReadTimeout => "read timeout",
             Self::RequestTimeout => "request timeout",
             Self::SlowConsumer => "slow consumer",

@@ -85,6 +85,13 @@ pub(crate) fn wait_readable(fd: impl AsFd, timeout: Option<Duration>) -> io::Res
     }
 }
 
+/// Whether `fd` is a socket whose reading side has been shut down.
+pub(crate) fn is_shut_down(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
+    let ends = PollFlags::HUP | PollFlags::RDHUP;
+    poll(&mut fds, Some(&timespec(Duration::ZERO))).is_ok() && fds[0].revents().intersects(ends)
+}
+
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -151,8 +158,8 @@ impl fmt::Debug for Polled {
 
 /// What else to attend to while a request waits.
 pub(crate) trait Interrupt: Send + Sync {
-    /// Readable when there is something to attend to.
-    fn fd(&self) -> BorrowedFd<'_>;
+    /// Readable when there is something to attend to; `None` if nothing more can come.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
     /// Until when to wait at most before attending all the same.
     fn deadline(&self) -> Option<Instant>;
     /// Attends to it.
@@ -188,9 +195,9 @@ impl Polled {
                 PollFd::from_borrowed_fd(fd, wanted),
                 PollFd::from_borrowed_fd(fd, wanted),
             ];
-            let count = match interrupt {
-                Some(interrupt) => {
-                    fds[1] = PollFd::from_borrowed_fd(interrupt.fd(), PollFlags::IN);
+            let count = match interrupt.and_then(Interrupt::fd) {
+                Some(other) => {
+                    fds[1] = PollFd::from_borrowed_fd(other, PollFlags::IN);
                     2
                 }
                 None => 1,

@@ -83,6 +83,17 @@ impl Lines {
         self
     }
 
+    /// These lines, of which the first is the rest of an overlong one if `discarding`.
+    pub(crate) fn discarding(mut self, discarding: bool) -> Self {
+        self.discarding = discarding;
+        self
+    }
+
+    /// Whether the rest of an overlong line is still to be discarded.
+    pub(crate) fn is_discarding(&self) -> bool {
+        self.discarding
+    }
+
     fn overlong(&self) -> io::Error {
         let text = format!("the line is longer than {} bytes", self.limit);
         io::Error::new(io::ErrorKind::InvalidData, text)

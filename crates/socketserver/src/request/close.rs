@@ -93,9 +93,11 @@ impl Closing {
         }
     }
 
-    /// Does what can be done without waiting; tells whether it waits for something else now.
+    /// Does what can be done without waiting; tells whether it waits anew now: for something else, or
+    /// for more after some has gone out.
     pub(crate) fn advance(&mut self, linger_bytes: usize) -> bool {
-        let before = self.phase;
+        let queued = |outbox: &Option<Outbox>| outbox.as_ref().map_or(0, Outbox::queued_bytes);
+        let before = (self.phase, queued(&self.outbox));
         if self.phase == Phase::Flushing && !self.outbox.as_ref().is_some_and(Outbox::flush) {
             self.phase = Phase::Lingering;
             self.end_writing();
@@ -103,7 +105,7 @@ impl Closing {
         if self.phase == Phase::Lingering && self.linger(linger_bytes) {
             self.phase = Phase::Done;
         }
-        self.phase != before
+        (self.phase, queued(&self.outbox)) != before
     }
 
     fn end_writing(&mut self) {

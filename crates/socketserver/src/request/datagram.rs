@@ -1,6 +1,7 @@
 //! A datagram, as a handler sees it.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::address::Address;
@@ -58,6 +59,12 @@ impl Datagram {
     /// The server that received it.
     pub fn server(&self) -> &ServerHandle {
         &self.server
+    }
+
+    /// Calls `look` with the raw socket, which all datagrams of the server share; `None` if the server
+    /// is closed.
+    pub fn with_socket<T>(&self, look: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
+        self.socket.with(look)
     }
 
     /// Sends a datagram back to the peer, from the address that it was sent to.

@@ -37,6 +37,8 @@ pub(super) struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// Whether the rest of an overlong line is still to come, which nobody is to see.
+    discards_line: bool,
 }
 
 impl Buffer {
@@ -123,10 +125,11 @@ impl<'a> Reader<'a> {
             peer_has_ended: self.peer_has_ended,
             server: self.server,
         };
-        let mut messages = reader.messages(Lines::new(limit));
-        Ok(messages
-            .next_with(|found| line.extend_from_slice(found.raw()))?
-            .map_or(0, |()| line.len()))
+        let lines = Lines::new(limit).discarding(reader.buffer.discards_line);
+        let mut messages = reader.messages(lines);
+        let found = messages.next_with(|found| line.extend_from_slice(found.raw()));
+        messages.reader.buffer.discards_line = messages.codec.is_discarding();
+        Ok(found?.map_or(0, |()| line.len()))
     }
 
     /// Receives into `into`, or, if `None`, into the buffer; waits at most `timeout`.

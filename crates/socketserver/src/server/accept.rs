@@ -11,7 +11,7 @@ use super::source::{Admission, Source, Taken, back_off};
 use crate::engine::{Engine, Place};
 use crate::error::Error;
 use crate::telemetry::{Event, Refusal};
-use crate::wait::Interest;
+use crate::wait::{Interest, is_shut_down};
 
 /// Requests that are accepted in a row before the loop looks at everything else again.
 const BATCH: usize = 64;
@@ -156,16 +156,31 @@ impl Core {
         let Ok(number) = usize::try_from(token) else {
             return Ok(());
         };
-        for _ in 0..BATCH.min(at_most) {
-            if self.shared.is_stopping()
-                || !engine.has_room()
-                || !self.shared.registry.has_room()
-                || !self.accept_one(number, engine, admission)?
-            {
+        for nth in 0..BATCH.min(at_most) {
+            if self.shared.is_stopping() || !engine.has_room() || !self.shared.registry.has_room() {
+                break;
+            }
+            if !self.accept_one(number, engine, admission)? {
+                if nth == 0 {
+                    self.check_listening(number)?;
+                }
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Fails if a source that was ready and had nothing is shut down: it would be ready for ever.
+    fn check_listening(&self, number: usize) -> Result<(), Error> {
+        let source = &self.gates[number].source;
+        if !is_shut_down(source.fd()) {
+            return Ok(());
+        }
+        let text = "the socket has been shut down";
+        Err(Error::Listener {
+            endpoint: source.endpoint().to_string(),
+            source: io::Error::new(io::ErrorKind::NotConnected, text),
+        })
     }
 
     /// Serves what the queues hold while there is room, in a drain.
@@ -179,7 +194,11 @@ impl Core {
                 && engine.has_room()
                 && self.shared.registry.has_room()
             {
-                let goes_on = self.accept_one(number, engine, admission)?;
+                let goes_on = match self.accept_one(number, engine, admission) {
+                    // The listener is gone, and its queue with it.
+                    Err(Error::Listener { .. }) => false,
+                    accepted => accepted?,
+                };
                 let left = self.gates[number].drain_left.get_or_insert(0);
                 *left = if goes_on { *left - 1 } else { 0 };
                 if self.keeper.has_forced() {

@@ -40,7 +40,7 @@ pub(super) struct Core {
     polls_engine: bool,
     /// What forked children see a drain by; the keeper holds the other end.
     drain_pipe: Option<Arc<OwnedFd>>,
-    /// What the connection limit was last lowered to.
+    /// What the connection limit was lowered to; what varies from run to run is not told anew.
     lowered_to: Option<usize>,
     /// Given up to refuse a connection when there is no other descriptor.
     pub(super) reserve: Option<OwnedFd>,
@@ -115,11 +115,24 @@ impl Core {
 
     fn run(&mut self, engine: &dyn Engine) -> Result<DrainReport, Error> {
         let admission = self.begin(engine)?;
-        while self.turn(engine, &admission, None)? == Turn::Again {}
+        let served = loop {
+            match self.turn(engine, &admission, None) {
+                Ok(Turn::Again) => {}
+                Ok(Turn::Stopping) => break Ok(()),
+                // Nobody is abandoned for it: what runs is drained as at a shutdown.
+                Err(error) => {
+                    self.shared.handle().shutdown();
+                    break Err(error);
+                }
+            }
+        };
         let report = self.drain(engine, &admission);
         engine.stop();
-        self.shut_gates();
-        report
+        // Who comes now waits for the next run, or is refused in good order at the close.
+        for gate in &mut self.gates {
+            gate.source.pause(false);
+        }
+        served.and(report)
     }
 
     /// Serves one request, if one comes before `timeout` is over.
@@ -226,7 +239,7 @@ impl Core {
             .saturating_sub(open.saturating_sub(live) + SPARE_DESCRIPTORS)
             .max(1);
         let lowered_to = (room < asked).then_some(room);
-        if lowered_to.is_some() && self.lowered_to != lowered_to {
+        if lowered_to.is_some() && self.lowered_to.is_none() {
             self.shared.telemetry.emit(&Event::LimitLowered {
                 from: asked,
                 to: room,
@@ -248,13 +261,12 @@ impl Core {
         admission: &Admission,
         only_until: Option<Option<Instant>>,
     ) -> Result<Turn, Error> {
-        self.keeper.turn()?;
         if self.shared.is_stopping() {
             return Ok(Turn::Stopping);
         }
         self.open_gates(engine);
-        let mut deadline = earlier(self.keeper.next_deadline(), engine.deadline());
-        deadline = earlier(deadline, only_until.flatten());
+        let own = earlier(self.keeper.next_deadline(), engine.deadline());
+        let mut deadline = earlier(own, only_until.flatten());
         deadline = self
             .gates
             .iter()
@@ -268,10 +280,11 @@ impl Core {
         let timeout = self.shared.clock.until(deadline);
         let mut ready = std::mem::take(&mut self.ready);
         self.poller.wait(&mut ready, timeout)?;
-        if ready.contains(&KEEPER) {
+        let is_due = self.shared.clock.is_past(own);
+        if is_due || ready.contains(&KEEPER) {
             self.keeper.turn()?;
         }
-        if ready.contains(&ENGINE) || engine.deadline().is_some() {
+        if is_due || ready.contains(&ENGINE) {
             engine.service_actions();
         }
         let mut result = Ok(());
@@ -297,6 +310,8 @@ impl Core {
     /// Serves what is in the queue, lets what runs end, and cuts off what has not in time.
     fn drain(&mut self, engine: &dyn Engine, admission: &Admission) -> Result<DrainReport, Error> {
         let began = self.shared.clock.now();
+        // Who comes now must not wake the loop: the queues are looked at in every turn.
+        self.shut_gates();
         for gate in &mut self.gates {
             gate.source.pause(true);
             gate.begin_drain();

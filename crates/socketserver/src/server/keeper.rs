@@ -280,6 +280,10 @@ impl Keeper {
                 if let Some((_, socket)) = state.flushing.remove(&id) {
                     self.poller.remove(&*socket);
                 }
+                if state.has_forced {
+                    // It was cut off: there is nobody to wait for.
+                    return;
+                }
                 if self
                     .poller
                     .add(&closing, CLOSE | id, closing.interest())
@@ -390,8 +394,8 @@ impl Flusher for Keeper {
 }
 
 impl Interrupt for Keeper {
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.poller.as_fd()
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.poller.as_fd())
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -1,8 +1,8 @@
 //! Serving one request: the handler's three steps, and what becomes of their errors.
 
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::{io, sync::atomic::AtomicBool, sync::atomic::Ordering};
 
 use crate::address::Address;
 use crate::control::ServerHandle;
@@ -54,6 +54,12 @@ impl GuardedHooks {
         }
     }
 
+    /// Stops the run that is under way, or else the next.
+    fn stop(&self) {
+        // The handle that the hooks are given names the run in which the server was made.
+        self.server.shared().handle().shutdown();
+    }
+
     fn call<T>(&self, name: &'static str, call: impl FnOnce(&dyn Hooks) -> T) -> Option<T> {
         match panic::catch_unwind(AssertUnwindSafe(|| call(&*self.hooks))) {
             Ok(value) => Some(value),
@@ -69,18 +75,17 @@ impl GuardedHooks {
     }
 }
 
-/// Runs a handler on `request`: `setup`, `handle`, `finish`.
+/// Runs a handler on `request`: `setup`, `handle`, `finish`; then what went wrong is told.
 pub(super) fn serve<R>(
     factory: &Factory<R>,
     request: &mut R,
     peer: &Address,
     hooks: &GuardedHooks,
 ) -> EndReason {
-    let run = Run {
+    let mut run = Run {
         peer,
         hooks,
-        has_failed: AtomicBool::new(false),
-        has_panicked: AtomicBool::new(false),
+        errors: Vec::new(),
     };
     // What a handler leaves half-changed by a panic dies with it; `finish` is told in its
     // documentation that it runs after one.
@@ -94,54 +99,55 @@ pub(super) fn serve<R>(
             Ok(())
         });
     }
-    run.outcome()
+    run.end()
 }
 
 struct Run<'a> {
     peer: &'a Address,
     hooks: &'a GuardedHooks,
-    has_failed: AtomicBool,
-    has_panicked: AtomicBool,
+    errors: Vec<Error>,
 }
 
 impl Run<'_> {
-    /// Runs one step; an error or a panic is reported, and gives `None`.
-    fn step<T>(&self, step: Step, call: impl FnOnce() -> io::Result<T>) -> Option<T> {
+    /// Runs one step; an error or a panic is kept, and gives `None`.
+    fn step<T>(&mut self, step: Step, call: impl FnOnce() -> io::Result<T>) -> Option<T> {
         let peer = || self.peer.clone();
         let error = match panic::catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(value)) => return Some(value),
             Ok(Err(error)) if is_stop(&error) => {
-                self.hooks.server.shutdown();
+                self.hooks.stop();
                 return None;
             }
-            Ok(Err(source)) => {
-                self.has_failed.store(true, Ordering::Relaxed);
-                Error::Handler {
-                    peer: peer(),
-                    step,
-                    source,
-                }
-            }
-            Err(payload) => {
-                self.has_panicked.store(true, Ordering::Relaxed);
-                Error::Panic {
-                    peer: peer(),
-                    step,
-                    message: panic_message(&*payload),
-                }
-            }
+            Ok(Err(source)) => Error::Handler {
+                peer: peer(),
+                step,
+                source,
+            },
+            Err(payload) => Error::Panic {
+                peer: peer(),
+                step,
+                message: panic_message(&*payload),
+            },
         };
-        self.hooks.handle_error(&error);
+        self.errors.push(error);
         None
     }
 
-    fn outcome(&self) -> EndReason {
-        if self.has_panicked.load(Ordering::Relaxed) {
-            EndReason::Panicked
-        } else if self.has_failed.load(Ordering::Relaxed) {
-            EndReason::Failed
-        } else {
-            EndReason::Done
+    /// Tells the errors, once `finish` has run, and how the request has ended.
+    fn end(self) -> EndReason {
+        let mut reason = EndReason::Done;
+        for error in &self.errors {
+            self.hooks.handle_error(error);
+            if reason != EndReason::Panicked {
+                reason = match error {
+                    Error::Panic { .. } => EndReason::Panicked,
+                    error if error.is_disconnect() && reason != EndReason::Failed => {
+                        EndReason::PeerGone
+                    }
+                    _ => EndReason::Failed,
+                };
+            }
         }
+        reason
     }
 }

@@ -305,8 +305,10 @@ struct ChildInterrupt {
 }
 
 impl Interrupt for ChildInterrupt {
-    fn fd(&self) -> BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&*self.pipe)
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        // Once it is readable it stays so, and has nothing more to tell.
+        let drains = self.drains.load(Ordering::Relaxed);
+        (!drains).then(|| std::os::fd::AsFd::as_fd(&*self.pipe))
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -56,6 +56,12 @@ impl ReplySocket {
         }
     }
 
+    /// Calls `look` with the socket; `None` once it is closed.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
+        let fd = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        fd.as_ref().map(|fd| look(fd.as_fd()))
+    }
+
     fn close(&self) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
