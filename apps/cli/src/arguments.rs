@@ -124,7 +124,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// What every server command takes.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArguments {
-    /// Where to listen: tcp://HOST:PORT, udp://HOST:PORT, unix://PATH, unix-dgram://PATH, unix://@NAME;
+    /// Where to listen: tcp://HOST:PORT, udp://HOST:PORT, <unix://PATH>, <unix-dgram://PATH>, <unix://@NAME>;
     /// may be repeated, and port 0 picks a free one
     #[arg(long, value_name = "ENDPOINT", default_value = "tcp://127.0.0.1:9999")]
     pub(crate) listen: Vec<Endpoint>,
@@ -240,7 +240,7 @@ pub(crate) struct ChatArguments {
 
 #[derive(Args, Debug)]
 pub(crate) struct JoinArguments {
-    /// Where the server is: tcp://HOST:PORT, unix://PATH or unix://@NAME
+    /// Where the server is: tcp://HOST:PORT, <unix://PATH> or <unix://@NAME>
     #[arg(default_value = "tcp://127.0.0.1:9999")]
     pub(crate) endpoint: Endpoint,
     /// Takes this name

@@ -70,11 +70,17 @@ fn check(arguments: &ServeArguments) -> Result<(), Failure> {
 /// What members are called at first: where strangers can connect, addresses are nobody's business.
 fn names(arguments: &ChatArguments) -> Names {
     let is_local = |endpoint: &Endpoint| endpoint.address().is_local();
+    let everyone_is_local = arguments.serve.listen.iter().all(is_local);
     match arguments.names {
         Some(NamesArgument::Address) => Names::Address,
         Some(NamesArgument::Guest) => Names::Guest,
-        None if arguments.serve.listen.iter().all(is_local) => Names::Address,
-        None => Names::Guest,
+        None => {
+            if everyone_is_local {
+                Names::Address
+            } else {
+                Names::Guest
+            }
+        }
     }
 }
 

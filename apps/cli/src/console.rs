@@ -94,7 +94,12 @@ impl Console {
             Kind::Watched(_) => prompt(),
             Kind::Edited => self.edit(server.clone())?,
         }
-        Ok(Started { sink: self.sink })
+        let shows_prompt = !matches!(self.kind, Kind::Off);
+        Ok(Started {
+            shows_prompt,
+            commands: self.commands,
+            sink: self.sink,
+        })
     }
 
     fn edit(&self, server: ServerHandle) -> io::Result<()> {
@@ -135,6 +140,8 @@ impl Console {
 
 /// A console that is running.
 pub(crate) struct Started {
+    shows_prompt: bool,
+    commands: Commands,
     sink: Sink,
 }
 
@@ -143,6 +150,10 @@ impl Started {
     pub(crate) fn end(self) {
         self.sink.redirect(None);
         restore_terminal();
+        if self.shows_prompt && !self.commands.has_quit() {
+            // The prompt is still there: what comes next begins a line of its own.
+            let _ = writeln!(io::stdout());
+        }
     }
 }
 

@@ -143,9 +143,9 @@ impl Visit for Line {
         // Whatever a peer has managed to get in here, it draws nothing on the operator's terminal.
         for c in text.chars() {
             if c.is_control() {
-                target.extend(c.escape_debug())
+                target.extend(c.escape_debug());
             } else {
-                target.push(c)
+                target.push(c);
             }
         }
     }

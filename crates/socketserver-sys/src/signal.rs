@@ -56,8 +56,8 @@ impl Signals {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the descriptor is fresh from the kernel and owned by nobody else.
         Ok(Self {
+            // SAFETY: the descriptor is fresh from the kernel and owned by nobody else.
             fd: unsafe { OwnedFd::from_raw_fd(fd) },
         })
     }

@@ -157,9 +157,9 @@ fn inet(rest: &str) -> Result<Address, String> {
     if let Ok(address) = rest.parse::<SocketAddr>() {
         return Ok(Address::Inet(address));
     }
-    if !rest
+    if rest
         .rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        .is_none_or(|(_, port)| port.parse::<u16>().is_err())
     {
         return Err("a port from 0 to 65535 must follow the host, as in 127.0.0.1:9999".to_owned());
     }

@@ -209,7 +209,10 @@ impl From<Stop> for io::Error {
 
 /// Whether a handler's error is a [`Stop`].
 pub(crate) fn is_stop(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Stop>())
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Stop>())
+        .is_some()
 }
 
 /// What a panic said.

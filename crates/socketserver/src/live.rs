@@ -164,14 +164,19 @@ impl Live {
 
     /// Lets it end in good order: every read that would wait sees the end of input.
     pub(crate) fn drain(&self) {
-        if self.activity().is_idle() {
-            self.hot.idle_at.store(
-                self.hot.bytes_in.load(Ordering::Relaxed) + 1,
-                Ordering::Relaxed,
-            );
+        let reach = lock(&self.reach);
+        let activity = self.activity();
+        if activity.is_idle() && !matches!(*reach, Reach::Nothing) {
+            let unheard = if activity == Activity::Queued {
+                UNHEARD
+            } else {
+                0
+            };
+            let idle_at = (self.hot.bytes_in.load(Ordering::Relaxed) + 1) | unheard;
+            self.hot.idle_at.store(idle_at, Ordering::Relaxed);
         }
         self.hot.drained.store(true, Ordering::Release);
-        if let Reach::Socket(socket) = &*lock(&self.reach) {
+        if let Reach::Socket(socket) = &*reach {
             socket.end_reading();
         }
     }
@@ -215,13 +220,18 @@ impl Live {
             return cut;
         }
         let idle_at = self.hot.idle_at.load(Ordering::Relaxed);
-        let silent = idle_at == self.hot.bytes_in.load(Ordering::Relaxed) + 1;
-        if idle_at != 0 && silent && outcome != EndReason::Panicked {
+        let silent = idle_at & !UNHEARD == self.hot.bytes_in.load(Ordering::Relaxed) + 1;
+        // A handler that began after the drain, and had something to say, has done its work.
+        let served = idle_at & UNHEARD != 0 && self.hot.bytes_out.load(Ordering::Relaxed) > 0;
+        if idle_at != 0 && silent && !served && outcome != EndReason::Panicked {
             return EndReason::Drained;
         }
         outcome
     }
 }
+
+/// In `idle_at`: no handler had begun.
+const UNHEARD: u64 = 1 << 63;
 
 fn add(cell: &AtomicU64, bytes: usize) {
     cell.store(

@@ -148,13 +148,12 @@ impl Outbox {
         };
         let mut sent = 0;
         if queue.messages.is_empty() {
-            match socket.send_now(&message) {
-                Ok(count) => sent = count.unwrap_or(0),
-                Err(_) => {
-                    queue.clear(&inner.shared.outbox_total);
-                    queue.socket = None;
-                    return Err(PushError::Closed);
-                }
+            if let Ok(count) = socket.send_now(&message) {
+                sent = count.unwrap_or(0);
+            } else {
+                queue.clear(&inner.shared.outbox_total);
+                queue.socket = None;
+                return Err(PushError::Closed);
             }
             inner.live.sent_beside(sent);
             if sent == message.len() {

@@ -126,6 +126,7 @@ impl<T, E: Engine> Server<T, E> {
     /// # Errors
     ///
     /// As [`bind`](Self::bind).
+    #[expect(clippy::needless_pass_by_value, reason = "as `Builder::new` takes it")]
     pub fn listen<U, A, F, H, K>(
         &mut self,
         transport: U,

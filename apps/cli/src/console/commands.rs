@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socketserver::{ConnectionInfo, ServerHandle};
@@ -20,6 +21,8 @@ pub(crate) struct Extra {
 #[derive(Clone)]
 pub(super) struct Commands {
     extra: Vec<Extra>,
+    /// Whether somebody has typed `quit`.
+    quit: Arc<AtomicBool>,
 }
 
 /// What a line came to.
@@ -46,7 +49,13 @@ impl Commands {
     pub(super) fn new(extra: &[Extra]) -> Self {
         Self {
             extra: extra.to_vec(),
+            quit: Arc::default(),
         }
+    }
+
+    /// Whether somebody has typed `quit`.
+    pub(super) fn has_quit(&self) -> bool {
+        self.quit.load(Ordering::Relaxed)
     }
 
     /// Runs one line, and prints its answer.
@@ -55,7 +64,10 @@ impl Commands {
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let answer = match name {
             "" => return Said::Something,
-            "quit" => return Said::Quit,
+            "quit" => {
+                self.quit.store(true, Ordering::Relaxed);
+                return Said::Quit;
+            }
             "ps" => processes(server),
             "stats" => format!("{:#?}\n", server.counters()),
             "kick" => kick(rest.trim(), server),

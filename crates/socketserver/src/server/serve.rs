@@ -35,7 +35,7 @@ impl GuardedHooks {
 
     pub(super) fn service_actions(&self) {
         self.call("service_actions", |hooks| {
-            hooks.service_actions(&self.server)
+            hooks.service_actions(&self.server);
         });
     }
 
@@ -46,7 +46,7 @@ impl GuardedHooks {
     pub(super) fn handle_error(&self, error: &Error) {
         if self
             .call("handle_error", |hooks| {
-                hooks.handle_error(error, &self.server)
+                hooks.handle_error(error, &self.server);
             })
             .is_none()
         {

@@ -128,9 +128,9 @@ impl Source for StreamSource {
 
     fn pause(&mut self, pauses: bool) {
         if pauses {
-            self.listener.pause()
+            self.listener.pause();
         } else {
-            self.listener.resume()
+            self.listener.resume();
         }
     }
 
@@ -255,9 +255,9 @@ impl Source for PacketSource {
 
     fn pause(&mut self, pauses: bool) {
         if pauses {
-            self.listener.pause()
+            self.listener.pause();
         } else {
-            self.listener.resume()
+            self.listener.resume();
         }
     }
 

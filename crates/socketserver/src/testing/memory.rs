@@ -98,12 +98,11 @@ impl Listener for MemoryListener {
 
     fn accept(&mut self) -> io::Result<(Stream, Address)> {
         let mut waiting = lock(&self.0.waiting);
-        match waiting.pop_front() {
-            Some(fd) => Ok((fd.into(), Address::Unnamed)),
-            None => {
-                self.0.waker.take();
-                Err(io::ErrorKind::WouldBlock.into())
-            }
+        if let Some(fd) = waiting.pop_front() {
+            Ok((fd.into(), Address::Unnamed))
+        } else {
+            self.0.waker.take();
+            Err(io::ErrorKind::WouldBlock.into())
         }
     }
 

@@ -25,6 +25,10 @@ use crate::endpoint::Scheme;
 /// # Ok::<(), socketserver::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are the socket options of the same names"
+)]
 pub struct Tcp {
     backlog: i32,
     reuse_address: bool,
