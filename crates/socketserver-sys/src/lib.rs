@@ -5,6 +5,7 @@
 //! | module | what it does | why it is not elsewhere |
 //! |---|---|---|
 //! | [`fork`] | forks a child that runs one closure and `_exit`s | `fork(2)` is sound only under rules that are kept here |
+//! | [`gauges`] | numbers that a server reads while a forked child changes them | `mmap(2)` with `MAP_SHARED` |
 //! | [`signal`] | signals as a readable descriptor | `signalfd(2)` and the signal mask |
 //! | [`socket`] | facts about a socket that no safe wrapper tells | `getsockopt(TCP_INFO)` |
 //! | [`cpu_clock`] | the processor time of another process | `clock_getcpuclockid(3)` |
@@ -19,5 +20,6 @@ compile_error!(
 
 pub mod cpu_clock;
 pub mod fork;
+pub mod gauges;
 pub mod signal;
 pub mod socket;

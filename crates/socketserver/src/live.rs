@@ -4,11 +4,12 @@
 //! on every path.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
+use socketserver_sys::gauges::GaugesCell;
 
 use crate::address::{Address, Origin};
 use crate::clock::Clock;
@@ -33,22 +34,14 @@ pub enum Activity {
     Writing,
     /// The handler is done; what was sent is still under way to the peer.
     Closing,
-    /// A child process serves it, and keeps to itself what it does.
-    Apart,
 }
 
 impl Activity {
     fn from_code(code: u8) -> Self {
-        [
-            Self::Queued,
-            Self::Busy,
-            Self::Reading,
-            Self::Writing,
-            Self::Closing,
-        ]
-        .into_iter()
-        .find(|&activity| activity as u8 == code)
-        .unwrap_or(Self::Apart)
+        [Self::Busy, Self::Reading, Self::Writing, Self::Closing]
+            .into_iter()
+            .find(|&activity| activity as u8 == code)
+            .unwrap_or(Self::Queued)
     }
 
     /// Whether it waits for its peer to speak.
@@ -63,7 +56,7 @@ impl Activity {
             Self::Reading => Some("input"),
             Self::Writing => Some("the peer to read"),
             Self::Closing => Some("the peer to close"),
-            Self::Busy | Self::Apart => None,
+            Self::Busy => None,
         }
     }
 }
@@ -86,48 +79,34 @@ pub(crate) struct Live {
     pub(crate) peer: Address,
     pub(crate) endpoint: Arc<Endpoint>,
     started: Instant,
-    hot: Hot,
+    gauges: GaugesCell,
     reach: Mutex<Reach>,
-}
-
-/// What changes with every message: together in one cache line, as with a thousand connections each
-/// message finds its own out of the cache.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Hot {
-    activity: AtomicU8,
-    /// The [`EndReason`] that cut it off, or 0.
-    cut: AtomicU8,
-    /// Whether a drain has ended its reading side.
-    drained: AtomicBool,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
-    /// The bytes that had come in, plus 1, if it was idle when a drain began.
-    idle_at: AtomicU64,
 }
 
 impl Live {
     /// Notes what it is doing; the handler's own thread is the only one to do so.
     #[inline]
     pub(crate) fn now(&self, activity: Activity) {
-        self.hot.activity.store(activity as u8, Ordering::Relaxed);
+        self.gauges
+            .activity
+            .store(activity as u8, Ordering::Relaxed);
     }
 
     /// Counts bytes received; only one thread does so at a time.
     #[inline]
     pub(crate) fn received(&self, bytes: usize) {
-        add(&self.hot.bytes_in, bytes);
+        add(&self.gauges.bytes_in, bytes);
     }
 
     /// Counts bytes sent by the handler; only one thread does so at a time.
     #[inline]
     pub(crate) fn sent(&self, bytes: usize) {
-        add(&self.hot.bytes_out, bytes);
+        add(&self.gauges.bytes_out, bytes);
     }
 
     /// Counts bytes sent from an outbox, from any thread.
     pub(crate) fn sent_beside(&self, bytes: usize) {
-        self.hot
+        self.gauges
             .bytes_out
             .fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -135,7 +114,7 @@ impl Live {
     /// Why it was cut off, if it was.
     #[inline]
     pub(crate) fn cut_reason(&self) -> Option<EndReason> {
-        match self.hot.cut.load(Ordering::Acquire) {
+        match self.gauges.cut.load(Ordering::Acquire) {
             0 => None,
             code => EndReason::from_code(code),
         }
@@ -143,10 +122,10 @@ impl Live {
 
     /// Notes why it is cut off; the first reason counts.
     pub(crate) fn note_cut(&self, reason: EndReason) {
-        let _ = self
-            .hot
-            .cut
-            .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire);
+        let _ =
+            self.gauges
+                .cut
+                .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Cuts it off: its reads and writes fail from now on.
@@ -172,10 +151,10 @@ impl Live {
             } else {
                 0
             };
-            let idle_at = (self.hot.bytes_in.load(Ordering::Relaxed) + 1) | unheard;
-            self.hot.idle_at.store(idle_at, Ordering::Relaxed);
+            let idle_at = (self.gauges.bytes_in.load(Ordering::Relaxed) + 1) | unheard;
+            self.gauges.idle_at.store(idle_at, Ordering::Relaxed);
         }
-        self.hot.drained.store(true, Ordering::Release);
+        self.gauges.drained.store(true, Ordering::Release);
         if let Reach::Socket(socket) = &*reach {
             socket.end_reading();
         }
@@ -183,18 +162,17 @@ impl Live {
 
     /// Whether a drain has ended its reading side.
     pub(crate) fn is_drained(&self) -> bool {
-        self.hot.drained.load(Ordering::Acquire)
+        self.gauges.drained.load(Ordering::Acquire)
     }
 
     /// From now on it is served by a child process, which tells by its exit code whether it was idle.
     pub(crate) fn moved_to(&self, pid: Pid) {
         *lock(&self.reach) = Reach::Process(pid);
-        self.hot.idle_at.store(0, Ordering::Relaxed);
-        self.now(Activity::Apart);
+        self.gauges.idle_at.store(0, Ordering::Relaxed);
     }
 
     fn activity(&self) -> Activity {
-        Activity::from_code(self.hot.activity.load(Ordering::Relaxed))
+        Activity::from_code(self.gauges.activity.load(Ordering::Relaxed))
     }
 
     fn info(&self, now: Instant) -> ConnectionInfo {
@@ -204,8 +182,8 @@ impl Live {
             peer: self.peer.clone(),
             endpoint: Endpoint::clone(&self.endpoint),
             age: now.saturating_duration_since(self.started),
-            bytes_in: self.hot.bytes_in.load(Ordering::Relaxed),
-            bytes_out: self.hot.bytes_out.load(Ordering::Relaxed),
+            bytes_in: self.gauges.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.gauges.bytes_out.load(Ordering::Relaxed),
             activity,
             process: match &*lock(&self.reach) {
                 Reach::Process(pid) => u32::try_from(pid.as_raw_nonzero().get()).ok(),
@@ -219,10 +197,10 @@ impl Live {
         if let Some(cut) = self.cut_reason() {
             return cut;
         }
-        let idle_at = self.hot.idle_at.load(Ordering::Relaxed);
-        let silent = idle_at & !UNHEARD == self.hot.bytes_in.load(Ordering::Relaxed) + 1;
+        let idle_at = self.gauges.idle_at.load(Ordering::Relaxed);
+        let silent = idle_at & !UNHEARD == self.gauges.bytes_in.load(Ordering::Relaxed) + 1;
         // A handler that began after the drain, and had something to say, has done its work.
-        let served = idle_at & UNHEARD != 0 && self.hot.bytes_out.load(Ordering::Relaxed) > 0;
+        let served = idle_at & UNHEARD != 0 && self.gauges.bytes_out.load(Ordering::Relaxed) > 0;
         if idle_at != 0 && silent && !served && outcome != EndReason::Panicked {
             return EndReason::Drained;
         }
@@ -252,9 +230,9 @@ pub struct ConnectionInfo {
     pub endpoint: Endpoint,
     /// How long it has lived.
     pub age: Duration,
-    /// Bytes received; not known of a child process.
+    /// Bytes received.
     pub bytes_in: u64,
-    /// Bytes sent; not known of a child process.
+    /// Bytes sent.
     pub bytes_out: u64,
     /// What it is doing.
     pub activity: Activity,
@@ -341,6 +319,7 @@ impl Registry {
         endpoint: &Arc<Endpoint>,
         peer: Address,
         socket: Option<&Arc<Socket>>,
+        gauges: GaugesCell,
     ) -> Result<Ticket, (Address, Refusal)> {
         let origin = self.origin(&peer, socket);
         let live = Arc::new(Live {
@@ -348,14 +327,7 @@ impl Registry {
             peer,
             endpoint: Arc::clone(endpoint),
             started: self.clock.now(),
-            hot: Hot {
-                activity: AtomicU8::new(Activity::Queued as u8),
-                cut: AtomicU8::new(0),
-                drained: AtomicBool::new(false),
-                bytes_in: AtomicU64::new(0),
-                bytes_out: AtomicU64::new(0),
-                idle_at: AtomicU64::new(0),
-            },
+            gauges,
             reach: Mutex::new(
                 socket.map_or(Reach::Nothing, |socket| Reach::Socket(Arc::clone(socket))),
             ),
@@ -480,8 +452,8 @@ impl Registry {
             id: live.id,
             peer: &live.peer,
             reason,
-            bytes_in: live.hot.bytes_in.load(Ordering::Relaxed),
-            bytes_out: live.hot.bytes_out.load(Ordering::Relaxed),
+            bytes_in: live.gauges.bytes_in.load(Ordering::Relaxed),
+            bytes_out: live.gauges.bytes_out.load(Ordering::Relaxed),
             duration: self.clock.now().saturating_duration_since(live.started),
         });
         if wake {

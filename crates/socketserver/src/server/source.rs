@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use socketserver_sys::gauges::{Gauges, GaugesCell, SharedGauges};
+
 use super::keeper::Keeper;
 use super::serve::{Factory, GuardedHooks, serve};
 use crate::address::Address;
@@ -67,6 +69,17 @@ impl Admission {
             _ => return Waiter::Blocking,
         };
         Waiter::Polled(Polled { clock, interrupt })
+    }
+
+    /// Where a request's numbers are kept: a child's in memory that it shares with us.
+    fn gauges(&self) -> GaugesCell {
+        if self.place == Place::Process
+            && let Ok(shared) = SharedGauges::new()
+        {
+            return GaugesCell::Shared(shared);
+        }
+        // Without memory for a page they stay unknown, which is no reason to refuse the request.
+        GaugesCell::Own(Gauges::default())
     }
 
     fn task(&self, ticket: Ticket, socket: Option<Arc<Socket>>, work: crate::engine::Work) -> Task {
@@ -164,7 +177,7 @@ impl Source for StreamSource {
         }
         let socket = Arc::new(stream.socket);
         let registry = &admission.shared.registry;
-        let ticket = match registry.admit(&self.endpoint, peer, Some(&socket)) {
+        let ticket = match registry.admit(&self.endpoint, peer, Some(&socket), admission.gauges()) {
             Ok(ticket) => ticket,
             Err((peer, reason)) => {
                 socket.turn_away();
@@ -276,10 +289,15 @@ impl Source for PacketSource {
         if admission.hooks.verify_request(&peer) == crate::Verdict::Refuse {
             return Ok(Taken::Refused(peer, Refusal::Verify));
         }
-        let ticket = match admission.shared.registry.admit(&self.endpoint, peer, None) {
-            Ok(ticket) => ticket,
-            Err((peer, reason)) => return Ok(Taken::Refused(peer, reason)),
-        };
+        let ticket =
+            match admission
+                .shared
+                .registry
+                .admit(&self.endpoint, peer, None, admission.gauges())
+            {
+                Ok(ticket) => ticket,
+                Err((peer, reason)) => return Ok(Taken::Refused(peer, reason)),
+            };
         let factory = Arc::clone(&self.factory);
         let hooks = admission.hooks.clone();
         let server = admission.shared.handle();
