@@ -8,3 +8,4 @@ mod forking;
 mod program;
 mod room;
 mod stopping;
+mod terminal;
