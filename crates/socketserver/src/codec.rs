@@ -6,9 +6,17 @@
 use std::io;
 use std::time::Duration;
 
+mod chunks;
+mod delimited;
+mod length_prefixed;
 mod lines;
+mod netstrings;
 
+pub use chunks::Chunks;
+pub use delimited::Delimited;
+pub use length_prefixed::{ByteOrder, LengthPrefixed};
 pub use lines::{Line, Lines};
+pub use netstrings::Netstrings;
 
 /// Cuts a stream of bytes into messages.
 pub trait Codec: Send + 'static {

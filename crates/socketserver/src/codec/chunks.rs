@@ -1,0 +1,26 @@
+//! Chunks: whatever has come in is a message.
+
+use super::{Codec, Decoded, Input};
+
+/// Takes input as it comes: no message ends where the network happens to cut it, so this suits
+/// handlers that look at bytes, such as a raw echo or a relay.
+///
+/// ```
+/// use socketserver::codec::{Chunks, Codec, Decoded, Input};
+///
+/// let found = Chunks.decode(b"any bytes", Input::More);
+/// assert!(matches!(found, Decoded::Message { message: b"any bytes", used: 9 }));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chunks;
+
+impl Codec for Chunks {
+    type Message<'a> = &'a [u8];
+
+    fn decode<'a>(&mut self, input: &'a [u8], _why: Input) -> Decoded<&'a [u8]> {
+        Decoded::Message {
+            message: input,
+            used: input.len(),
+        }
+    }
+}

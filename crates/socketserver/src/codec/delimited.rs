@@ -1,0 +1,113 @@
+//! Delimited messages: each ends at a sequence of bytes.
+
+use std::io;
+
+use super::{Codec, Decoded, Input};
+
+/// Cuts input at a delimiter, which is not part of the message.
+///
+/// What stands before the end of input without a delimiter is an error of the kind `UnexpectedEof`.
+/// A message longer than the limit is [`Decoded::Invalid`] once, and discarded to its delimiter.
+///
+/// ```
+/// use socketserver::codec::{Codec, Decoded, Delimited, Input};
+///
+/// let mut messages = Delimited::new(b"\r\n\r\n", 8192);
+/// let found = messages.decode(b"head\r\n\r\nbody", Input::More);
+/// assert!(matches!(found, Decoded::Message { message: b"head", used: 8 }));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Delimited {
+    delimiter: Box<[u8]>,
+    limit: usize,
+    /// How many bytes of the input are known not to begin a delimiter.
+    searched: usize,
+    is_discarding: bool,
+}
+
+impl Delimited {
+    /// Messages of at most `limit` bytes, each followed by `delimiter`.
+    ///
+    /// # Panics
+    ///
+    /// If `delimiter` is empty.
+    pub fn new(delimiter: impl AsRef<[u8]>, limit: usize) -> Self {
+        let delimiter: Box<[u8]> = delimiter.as_ref().into();
+        assert!(!delimiter.is_empty(), "a delimiter has at least one byte");
+        Self {
+            delimiter,
+            limit,
+            searched: 0,
+            is_discarding: false,
+        }
+    }
+
+    fn find(&self, input: &[u8]) -> Option<usize> {
+        let from = self.searched.min(input.len());
+        let mut windows = input[from..].windows(self.delimiter.len());
+        windows
+            .position(|window| *window == *self.delimiter)
+            .map(|at| from + at)
+    }
+
+    /// Gives up a message that is too long, all but what may be the beginning of its delimiter.
+    fn discard<'a>(&mut self, input: &[u8]) -> Decoded<&'a [u8]> {
+        self.searched = 0;
+        let used = input.len() + 1 - self.delimiter.len().min(input.len());
+        if std::mem::replace(&mut self.is_discarding, true) {
+            return Decoded::Skipped { used };
+        }
+        Decoded::Invalid {
+            used,
+            error: overlong(self.limit),
+        }
+    }
+}
+
+impl Codec for Delimited {
+    type Message<'a> = &'a [u8];
+
+    fn decode<'a>(&mut self, input: &'a [u8], why: Input) -> Decoded<&'a [u8]> {
+        let Some(end) = self.find(input) else {
+            if why == Input::End {
+                return Decoded::Invalid {
+                    used: input.len(),
+                    error: truncated(),
+                };
+            }
+            let may_end = self.delimiter.len() - 1;
+            if input.len() > self.limit + may_end || (self.is_discarding && input.len() > may_end) {
+                return self.discard(input);
+            }
+            self.searched = input.len().saturating_sub(may_end);
+            return Decoded::Incomplete;
+        };
+        self.searched = 0;
+        let used = end + self.delimiter.len();
+        if std::mem::take(&mut self.is_discarding) {
+            return Decoded::Skipped { used };
+        }
+        if end > self.limit {
+            return Decoded::Invalid {
+                used,
+                error: overlong(self.limit),
+            };
+        }
+        Decoded::Message {
+            message: &input[..end],
+            used,
+        }
+    }
+}
+
+/// A message is longer than its limit.
+pub(super) fn overlong(limit: usize) -> io::Error {
+    let text = format!("the message is longer than {limit} bytes");
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// The input ends in the middle of a message.
+pub(super) fn truncated() -> io::Error {
+    let text = "the input ends in the middle of a message";
+    io::Error::new(io::ErrorKind::UnexpectedEof, text)
+}

@@ -1,0 +1,105 @@
+//! Length-prefixed messages: a number says how long each is.
+
+use super::delimited::{overlong, truncated};
+use super::{Codec, Decoded, Input};
+
+/// The order of the bytes of a number.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ByteOrder {
+    /// The most significant byte first, as networks have it.
+    #[default]
+    Big,
+    /// The least significant byte first.
+    Little,
+}
+
+/// Cuts input into messages, each behind its length in 1 to 8 bytes.
+///
+/// The prefix counts the bytes behind it, and is not part of the message.
+/// A message longer than the limit is [`Decoded::Invalid`]; nothing behind it can be found, so the rest
+/// of the input is discarded as it comes. Input that ends in the middle of a message is an error of the
+/// kind `UnexpectedEof`.
+///
+/// ```
+/// use socketserver::codec::{ByteOrder, Codec, Decoded, Input, LengthPrefixed};
+///
+/// let mut messages = LengthPrefixed::new(2, ByteOrder::Big, 1024);
+/// let found = messages.decode(b"\x00\x05hello\x00", Input::More);
+/// assert!(matches!(found, Decoded::Message { message: b"hello", used: 7 }));
+/// assert_eq!(messages.prefix(5), [0, 5]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct LengthPrefixed {
+    size: usize,
+    order: ByteOrder,
+    limit: usize,
+    is_lost: bool,
+}
+
+impl LengthPrefixed {
+    /// Messages of at most `limit` bytes behind a length of `size` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If `size` is not from 1 to 8.
+    pub fn new(size: usize, order: ByteOrder, limit: usize) -> Self {
+        assert!(
+            (1..=8).contains(&size),
+            "a length has 1 to 8 bytes, not {size}"
+        );
+        Self {
+            size,
+            order,
+            limit,
+            is_lost: false,
+        }
+    }
+
+    /// The prefix of a message of `length` bytes; what does not fit into it is cut off.
+    pub fn prefix(&self, length: u64) -> Vec<u8> {
+        match self.order {
+            ByteOrder::Big => length.to_be_bytes()[8 - self.size..].to_vec(),
+            ByteOrder::Little => length.to_le_bytes()[..self.size].to_vec(),
+        }
+    }
+
+    fn length(&self, prefix: &[u8]) -> u64 {
+        let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        match self.order {
+            ByteOrder::Big => prefix.iter().fold(0, add),
+            ByteOrder::Little => prefix.iter().rev().fold(0, add),
+        }
+    }
+}
+
+impl Codec for LengthPrefixed {
+    type Message<'a> = &'a [u8];
+
+    fn decode<'a>(&mut self, input: &'a [u8], why: Input) -> Decoded<&'a [u8]> {
+        if self.is_lost {
+            return Decoded::Skipped { used: input.len() };
+        }
+        let length = input.get(..self.size).map(|prefix| self.length(prefix));
+        if let Some(length) = length
+            && usize::try_from(length).is_ok_and(|length| length <= self.limit)
+        {
+            let end = self.size + usize::try_from(length).unwrap_or(usize::MAX);
+            if let Some(message) = input.get(self.size..end) {
+                return Decoded::Message { message, used: end };
+            }
+        } else if length.is_some() {
+            self.is_lost = true;
+            return Decoded::Invalid {
+                used: input.len(),
+                error: overlong(self.limit),
+            };
+        }
+        if why == Input::End {
+            return Decoded::Invalid {
+                used: input.len(),
+                error: truncated(),
+            };
+        }
+        Decoded::Incomplete
+    }
+}
