@@ -312,6 +312,49 @@ fn every_public_name_of_pythons_module_has_a_row() {
 }
 
 #[test]
+fn the_guide_names_every_limit_reason_event_hook_and_option() {
+    let sources = repository().join("crates/socketserver/src");
+    let of = |file: &str, begin: &str| items(&code(&read(&sources.join(file))), begin);
+    let arguments = read(&repository().join("apps/cli/src/arguments.rs"));
+    let mut options = Vec::new();
+    for arguments_of in ["Serve", "Log", "Echo", "Chat", "Join"] {
+        let begin = format!("struct {arguments_of}Arguments");
+        let fields = items(&code(&arguments), &begin);
+        let flattened = ["serve", "log", "endpoint"];
+        let named = fields
+            .iter()
+            .filter(|name| !flattened.contains(&name.as_str()));
+        options.extend(named.map(|name| format!("--{}", name.replace('_', "-"))));
+    }
+    let pages = [
+        (
+            "06-limits-and-timeouts.md",
+            of("limits.rs", "struct Limits"),
+        ),
+        (
+            "06-limits-and-timeouts.md",
+            of("telemetry.rs", "enum EndReason"),
+        ),
+        ("08-hooks-and-events.md", of("telemetry.rs", "enum Event")),
+        ("08-hooks-and-events.md", of("hooks.rs", "trait Hooks")),
+        ("07-shutdown.md", of("live.rs", "struct DrainReport")),
+        ("07-shutdown.md", of("server.rs", "enum Handled")),
+        ("05-many-to-many.md", of("outbox.rs", "enum Overflow")),
+        ("11-the-command.md", options),
+    ];
+    let mut violations = Vec::new();
+    for (page, names) in pages {
+        assert!(!names.is_empty(), "{page}: nothing was found in the code");
+        let text = read(&repository().join("docs/guide").join(page));
+        let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+        let is_named = |name: &str| quoted.iter().any(|quoted| contains_word(quoted, name));
+        let missing = names.iter().filter(|name| !is_named(name));
+        violations.extend(missing.map(|name| format!("{page} does not name {name}")));
+    }
+    report("docs/guide", &violations);
+}
+
+#[test]
 fn every_page_of_the_guide_is_listed_and_its_code_is_run() {
     let guide = repository().join("docs/guide");
     let index = read(&guide.join("README.md"));
@@ -542,6 +585,27 @@ fn functions(text: &str) -> Vec<Function> {
         });
     }
     found
+}
+
+/// The names of the fields, variants or methods of the item that begins with `begin`.
+fn items(text: &str, begin: &str) -> Vec<String> {
+    let Some((_, body)) = text.split_once(begin) else {
+        return Vec::new();
+    };
+    let lines = body
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.starts_with('}'));
+    // rustfmt indents what belongs to the item itself by four columns, and nothing else.
+    let own = lines.filter_map(|line| line.strip_prefix("    "));
+    let own = own.filter(|line| line.starts_with(|c: char| c.is_alphabetic()));
+    let names = own.map(|line| {
+        let line = line
+            .trim_start_matches("pub(crate) ")
+            .trim_start_matches("pub ");
+        first_word(line.trim_start_matches("fn "))
+    });
+    names.collect()
 }
 
 /// The lines with `unsafe` whose statement has no `SAFETY` comment above it.
