@@ -2,6 +2,8 @@
 //!
 //! This crate parses arguments and joins the parts; what they do is in the libraries.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -1,7 +1,7 @@
 //! The load: one thread, epoll, N connections in a closed loop, every byte of every reply checked.
 //!
 //! [`PingPong`] keeps its connections and sends the next message when the reply to the last one is
-//! complete; [`churn`] makes a new connection for each message.
+//! complete; [`churn()`] makes a new connection for each message.
 //! Nothing here waits without a bound.
 
 mod churn;

@@ -3,6 +3,8 @@
 //! `load report` measures the `socketserver` command beside its peers and writes a Markdown report;
 //! `load run` drives any echo server; `load peer` is one of the peers.
 
+#![forbid(unsafe_code)]
+
 mod failure;
 mod generator;
 mod histogram;

@@ -199,6 +199,7 @@ impl Outbox {
         lock(&self.0.queue).open().is_none()
     }
 
+    /// Lets `message` wait: one of which a part is out, or for which room was made.
     fn enqueue(
         &self,
         mut queue: std::sync::MutexGuard<'_, Queue>,
@@ -210,10 +211,10 @@ impl Outbox {
             queue.sent = sent;
         }
         queue.bytes += waits;
-        self.0
-            .shared
-            .outbox_total
-            .fetch_add(waits, Ordering::Relaxed);
+        if sent > 0 {
+            let total = &self.0.shared.outbox_total;
+            total.fetch_add(waits, Ordering::Relaxed);
+        }
         queue.messages.push_back(message);
         if !std::mem::replace(&mut queue.looked_after, true) {
             drop(queue);
@@ -299,18 +300,22 @@ impl Outbox {
 }
 
 impl Inner {
-    /// Whether `bytes` more fit, after dropping what the overflow policy lets go.
+    /// Takes room for `bytes` more, after dropping what the overflow policy lets go; tells whether
+    /// there was.
     fn make_room(&self, queue: &mut Queue, bytes: usize) -> bool {
-        let limits = &self.shared.limits;
-        if bytes > limits.outbox_bytes {
-            // It fits into no outbox: nothing is worth dropping for it.
+        let (limits, total) = (&self.shared.limits, &self.shared.outbox_total);
+        let add = |total| Some(total + bytes).filter(|&sum| sum <= limits.outbox_total_bytes);
+        let of_others = total.load(Ordering::Relaxed).saturating_sub(queue.bytes);
+        if bytes > limits.outbox_bytes || add(of_others).is_none() {
+            // It would not fit though all were dropped: nothing is worth dropping for it.
             return false;
         }
         loop {
-            let total = self.shared.outbox_total.load(Ordering::Relaxed);
             if queue.messages.len() < limits.outbox_messages
                 && queue.bytes + bytes <= limits.outbox_bytes
-                && total + bytes <= limits.outbox_total_bytes
+                && total
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+                    .is_ok()
             {
                 return true;
             }
@@ -321,9 +326,7 @@ impl Inner {
             }
             if let Some(message) = queue.messages.remove(oldest) {
                 queue.bytes -= message.len();
-                self.shared
-                    .outbox_total
-                    .fetch_sub(message.len(), Ordering::Relaxed);
+                total.fetch_sub(message.len(), Ordering::Relaxed);
                 queue.dropped += 1;
             }
         }

@@ -19,11 +19,13 @@ mod accept;
 mod aliases;
 mod builder;
 mod core;
+mod descriptors;
 mod keeper;
 mod listen;
 mod running;
 mod serve;
 mod source;
+mod watch;
 
 pub use aliases::*;
 pub use builder::Builder;

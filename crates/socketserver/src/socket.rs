@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 
-use crate::wait::{Interest, Polled, Waited, Waiter};
+use crate::wait::{Interest, Waited, Waiter};
 
 /// A connected stream socket, TCP or Unix, in blocking mode.
 #[derive(Debug)]
@@ -31,14 +31,14 @@ impl Socket {
         Self { fd }
     }
 
-    /// Receives, waiting as `waiter` says. `timeout` counts only for a polled wait; the blocking one
+    /// Receives, waiting as `waiter` says. `deadline` counts only for a polled wait; the blocking one
     /// has it from [`set_read_timeout`](Self::set_read_timeout).
     #[inline]
     pub(crate) fn receive(
         &self,
         buffer: &mut [u8],
         waiter: &Waiter,
-        timeout: Option<Duration>,
+        deadline: Option<Instant>,
     ) -> io::Result<Received> {
         let polled = match waiter {
             Waiter::Blocking => {
@@ -50,7 +50,6 @@ impl Socket {
             }
             Waiter::Polled(polled) => polled,
         };
-        let deadline = deadline(polled, timeout);
         loop {
             match self.recv(buffer, RecvFlags::DONTWAIT) {
                 Ok(count) => return Ok(Received::Bytes(count)),
@@ -71,7 +70,7 @@ impl Socket {
         &self,
         buffer: &[u8],
         waiter: &Waiter,
-        timeout: Option<Duration>,
+        deadline: Option<Instant>,
     ) -> io::Result<Option<usize>> {
         let polled = match waiter {
             Waiter::Blocking => {
@@ -83,7 +82,6 @@ impl Socket {
             }
             Waiter::Polled(polled) => polled,
         };
-        let deadline = deadline(polled, timeout);
         loop {
             match self.send_now(buffer)? {
                 Some(count) => return Ok(Some(count)),
@@ -211,10 +209,6 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-fn deadline(polled: &Polled, timeout: Option<Duration>) -> Option<Instant> {
-    timeout.and_then(|timeout| polled.clock.now().checked_add(timeout))
 }
 
 /// The kernel takes a timeout of zero as none at all.

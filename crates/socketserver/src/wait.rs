@@ -142,6 +142,20 @@ pub(crate) enum Waiter {
     Polled(Polled),
 }
 
+impl Waiter {
+    /// When a polled wait of `timeout` from now on is over; a blocking one has its bound from the
+    /// kernel.
+    #[inline]
+    pub(crate) fn deadline(&self, timeout: Option<Duration>) -> Option<Instant> {
+        match self {
+            Self::Blocking => None,
+            Self::Polled(polled) => {
+                timeout.and_then(|timeout| polled.clock.now().checked_add(timeout))
+            }
+        }
+    }
+}
+
 /// A wait by `poll(2)`: where the serving thread itself runs the request, in a forked child, and by
 /// a manual clock.
 #[derive(Clone)]

@@ -337,7 +337,10 @@ fn the_guide_names_every_limit_reason_event_hook_and_option() {
         ),
         ("08-hooks-and-events.md", of("telemetry.rs", "enum Event")),
         ("08-hooks-and-events.md", of("hooks.rs", "trait Hooks")),
-        ("07-shutdown.md", of("live.rs", "struct DrainReport")),
+        (
+            "07-shutdown.md",
+            of("live/registry.rs", "struct DrainReport"),
+        ),
         ("07-shutdown.md", of("server.rs", "enum Handled")),
         ("05-many-to-many.md", of("outbox.rs", "enum Overflow")),
         ("11-the-command.md", options),

@@ -148,8 +148,10 @@ impl<'a> Reader<'a> {
             Some(into) => into,
             None => self.buffer.room(),
         };
+        // Who sees it reading may count on the deadline to stand.
+        let deadline = self.waiter.deadline(timeout);
         self.live.now(Activity::Reading);
-        let received = self.socket.receive(space, self.waiter, timeout);
+        let received = self.socket.receive(space, self.waiter, deadline);
         self.live.now(Activity::Busy);
         let received = received.map_err(|error| self.live.cut_reason().map_or(error, cut_error))?;
         match received {

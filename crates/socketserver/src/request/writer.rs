@@ -30,19 +30,18 @@ impl Writer<'_> {
     /// Waits as the kernel or the outbox does; `None` at the timeout.
     #[inline]
     fn send(&mut self, buffer: &[u8]) -> io::Result<Option<usize>> {
+        // Who sees it writing may count on the deadline to stand.
+        let deadline = self.waiter.deadline(self.timeout);
+        self.live.now(Activity::Writing);
         if let Some(outbox) = self.outbox {
-            return outbox.write(
-                buffer,
-                self.waiter,
-                self.timeout,
-                &self.server.shared().clock,
-            );
+            let clock = &self.server.shared().clock;
+            return outbox.write(buffer, self.waiter, self.timeout, clock);
         }
         if matches!(self.waiter, Waiter::Blocking) && *self.told != self.timeout {
             self.socket.set_write_timeout(self.timeout)?;
             *self.told = self.timeout;
         }
-        let sent = self.socket.send(buffer, self.waiter, self.timeout)?;
+        let sent = self.socket.send(buffer, self.waiter, deadline)?;
         self.live.sent(sent.unwrap_or(0));
         Ok(sent)
     }
@@ -64,7 +63,6 @@ impl Write for Writer<'_> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        self.live.now(Activity::Writing);
         let sent = self.send(buffer);
         self.live.now(Activity::Busy);
         match sent {

@@ -6,7 +6,8 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use super::Handled;
-use super::core::{Core, open_reserve};
+use super::core::Core;
+use super::descriptors::open_reserve;
 use super::source::{Admission, Source, Taken, back_off};
 use crate::engine::{Engine, Place};
 use crate::error::Error;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Server;
 use super::core::{Core, Settings};
-use super::keeper::Watch;
+use super::watch::Watch;
 use crate::clock::Clock;
 use crate::control::{ServerHandle, Shared};
 use crate::engine::Engine;

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::Handled;
 use super::accept::{DRAIN_BATCH, Gate};
-use super::keeper::{Keeper, Watch};
+use super::descriptors::{open_reserve, room_for_connections};
+use super::keeper::Keeper;
 use super::serve::GuardedHooks;
 use super::source::{Admission, Source, listening_fds};
+use super::watch::Watch;
 use crate::clock::earlier;
 use crate::control::Shared;
 use crate::engine::{Engine, Place};
@@ -18,9 +20,6 @@ use crate::hooks::Hooks;
 use crate::live::DrainReport;
 use crate::telemetry::{Event, Refusal};
 use crate::wait::{Interest, Poller, wait_readable};
-
-/// Descriptors that a server keeps free for what is not a connection.
-const SPARE_DESCRIPTORS: usize = 8;
 
 /// How long a run waits, after it has cut off what was left, for the handlers to notice.
 const FORCE_WAIT: Duration = Duration::from_secs(1);
@@ -229,15 +228,8 @@ impl Core {
     /// Lowers the connection limit to what the descriptor limit can hold.
     fn fit_to_descriptors(&mut self) {
         let asked = self.shared.limits.connections;
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        let (Some(limit), live) = (limit, self.shared.registry.count()) else {
-            return;
-        };
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let room = limit
-            .saturating_sub(open.saturating_sub(live) + SPARE_DESCRIPTORS)
-            .max(1);
+        let live = self.shared.registry.count();
+        let room = room_for_connections(live).unwrap_or(usize::MAX);
         let lowered_to = (room < asked).then_some(room);
         if lowered_to.is_some() && self.lowered_to.is_none() {
             self.shared.telemetry.emit(&Event::LimitLowered {
@@ -393,9 +385,4 @@ impl Core {
     pub(super) fn hooks(&self) -> &GuardedHooks {
         &self.hooks
     }
-}
-
-/// A descriptor to give up when there is no other.
-pub(super) fn open_reserve() -> Option<OwnedFd> {
-    std::fs::File::open("/dev/null").ok().map(OwnedFd::from)
 }

@@ -7,41 +7,20 @@
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::io;
-use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::watch::Watch;
 use crate::clock::earlier;
-use crate::control::{ServerHandle, Shared};
+use crate::control::Shared;
 use crate::live::{Live, lock};
 use crate::outbox::{Flusher, Outbox};
 use crate::request::Closing;
 use crate::socket::Socket;
 use crate::telemetry::EndReason;
 use crate::wait::{Interest, Interrupt, Poller};
-
-/// What is called when a watched descriptor is readable; [`ControlFlow::Break`] ends the watch.
-pub(super) type WatchFn = Box<dyn FnMut(&ServerHandle) -> ControlFlow<()> + Send>;
-
-/// A descriptor that the program wants watched.
-pub(super) struct Watch {
-    pub(super) fd: Box<dyn AsFd + Send>,
-    pub(super) callback: WatchFn,
-    /// Whether it cannot be polled, as a file cannot: it is always readable.
-    is_eager: bool,
-}
-
-impl Watch {
-    pub(super) fn new(fd: Box<dyn AsFd + Send>, callback: WatchFn) -> Self {
-        Self {
-            fd,
-            callback,
-            is_eager: false,
-        }
-    }
-}
 
 /// The kinds of descriptor in the keeper's poller; the number beside them is in the low bits.
 const KIND: u64 = 3 << 62;
@@ -99,15 +78,7 @@ impl Keeper {
         poller.add(&*shared.waker, WAKE, Interest::Readable)?;
         let mut kept = Vec::new();
         for (number, mut watch) in watches.into_iter().enumerate() {
-            let fd = (*watch.fd).as_fd();
-            match poller.add(fd, WATCH | number as u64, Interest::Readable) {
-                Ok(()) => {}
-                // epoll does not take files, which are always ready.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    watch.is_eager = true;
-                }
-                Err(error) => return Err(error),
-            }
+            watch.begin(&poller, WATCH | number as u64)?;
             kept.push(Some(watch));
         }
         let state = State {
@@ -241,18 +212,11 @@ impl Keeper {
     }
 
     fn call_watch(&self, state: &mut State, number: usize) {
-        let Some(slot) = state.watches.get_mut(number) else {
-            return;
-        };
-        let Some(watch) = slot else { return };
-        let handle = self.shared.handle();
-        let call = std::panic::AssertUnwindSafe(|| (watch.callback)(&handle));
-        // A watch that panics would do so again: it is over.
-        if !matches!(
-            std::panic::catch_unwind(call),
-            Ok(ControlFlow::Continue(()))
-        ) {
-            self.poller.remove((*watch.fd).as_fd());
+        if let Some(slot) = state.watches.get_mut(number)
+            && let Some(watch) = slot
+            && !watch.call(&self.shared.handle())
+        {
+            watch.end(&self.poller);
             *slot = None;
         }
     }
