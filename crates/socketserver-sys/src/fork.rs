@@ -83,7 +83,11 @@ fn run_child(close: &[RawFd], child: impl FnOnce() -> i32) -> ! {
     crate::signal::restore_in_child();
     // The closure's captures die with the process, so a state left half-changed by a panic is seen
     // by nobody.
-    let status = panic::catch_unwind(AssertUnwindSafe(child)).unwrap_or(1);
+    let status = panic::catch_unwind(AssertUnwindSafe(child)).unwrap_or_else(|payload| {
+        // Its drop might panic, and unwind into the parent's code after all.
+        std::mem::forget(payload);
+        1
+    });
     flush();
     // SAFETY: `_exit` ends the process at once, which is what keeps the parent's destructors and
     // exit handlers from running here.

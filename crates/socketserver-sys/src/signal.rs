@@ -41,6 +41,15 @@ impl Signals {
     /// `EINVAL` for a number that is no signal, `EMFILE` without a free descriptor.
     pub fn new(signals: &[i32]) -> io::Result<Self> {
         let set = signal_set(signals)?;
+        // SAFETY: `set` is initialised; -1 asks for a new descriptor.
+        let fd =
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is fresh from the kernel and owned by nobody else.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // Last, so that a failure leaves the signals as they were.
         // SAFETY: `set` is initialised; a null pointer asks for no old mask.
         let code =
             unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
@@ -50,16 +59,7 @@ impl Signals {
         if let Ok(mut blocked) = BLOCKED.lock() {
             blocked.extend_from_slice(signals);
         }
-        // SAFETY: `set` is initialised; -1 asks for a new descriptor.
-        let fd =
-            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self {
-            // SAFETY: the descriptor is fresh from the kernel and owned by nobody else.
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
-        })
+        Ok(Self { fd })
     }
 
     /// Takes the next signal that has arrived, if there is one; never waits.

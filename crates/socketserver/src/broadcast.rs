@@ -76,6 +76,8 @@ impl Broadcast {
     /// Adds a connection as [`join`](Self::join) does, after `first` has run; no message is sent in
     /// between, so what `first` pushes comes before everything else, and nothing is missed.
     ///
+    /// `first` must not use the set, which waits for it to return.
+    ///
     /// # Errors
     ///
     /// As `join`.

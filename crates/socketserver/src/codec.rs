@@ -28,6 +28,15 @@ pub trait Codec: Send + 'static {
     /// It is called again with the same bytes and more after [`Decoded::Incomplete`].
     fn decode<'a>(&mut self, input: &'a [u8], why: Input) -> Decoded<Self::Message<'a>>;
 
+    /// Bytes of the longest message with all that frames it; `None`, the default, is
+    /// [`Limits::line_bytes`](crate::Limits#structfield.line_bytes).
+    ///
+    /// When so much input is [`Decoded::Incomplete`], it is discarded, and an error of the kind
+    /// `InvalidData`: a codec that never decides costs no memory.
+    fn frame_bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// After how long a pause in the middle of a message to ask once more, with [`Input::Quiet`];
     /// `None`, the default, is never.
     fn quiet_after(&self) -> Option<Duration> {

@@ -81,8 +81,10 @@ impl Shared {
 
     /// Begins the next run.
     pub(crate) fn begin_run(&self) -> u64 {
-        // A wake that a child of an earlier run left behind means nothing to this one.
+        // A stop that a child of an earlier run left behind means nothing to this one; that there is
+        // something to do still does.
         self.waker.take();
+        self.waker.wake();
         self.state.fetch_or(1, Ordering::SeqCst) >> 1
     }
 
@@ -143,7 +145,8 @@ impl ServerHandle {
     ///
     /// It returns at once, never waits and never fails; calling it twice is calling it once.
     /// It is an atomic store and one write to an eventfd, so a signal handler may call it.
-    /// From a forked child it reaches the parent.
+    /// From a forked child it reaches the parent, as does [`abort`](Self::abort), which is no more
+    /// than this there.
     pub fn shutdown(&self) {
         if socketserver_sys::fork::in_child() {
             self.shared.waker.wake_to_stop();
@@ -174,10 +177,13 @@ impl ServerHandle {
     ///
     /// Called in the serving thread of a run it can only time out.
     pub fn wait(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        // What is too far away to be told is for ever.
+        let deadline = Instant::now().checked_add(timeout);
         let mut ended = lock(&self.shared.ended);
         while *ended < self.run {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.map_or(Duration::MAX, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
             if left.is_zero() {
                 return false;
             }

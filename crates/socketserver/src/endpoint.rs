@@ -220,7 +220,10 @@ fn unescaped(text: &str) -> Result<Vec<u8>, String> {
             bytes.push(byte);
             continue;
         }
-        let digits = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let digits = tail
+            .get(..2)
+            .filter(|two| two.iter().all(u8::is_ascii_hexdigit));
+        let digits = digits.and_then(|two| std::str::from_utf8(two).ok());
         let value = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
         bytes.push(value.ok_or("'%' must be followed by two hexadecimal digits")?);
         rest = &tail[2..];
@@ -257,6 +260,7 @@ mod tests {
             ("tcp://127.0.0.1:70000", "port"),
             ("unix://", "path"),
             ("unix:///a%2", "hexadecimal"),
+            ("unix:///a%+1b", "hexadecimal"),
             ("unix:///a%00", "zero"),
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::clock::Clock;
+use crate::error::catch;
 use crate::live::Ticket;
 use crate::socket::Socket;
 use crate::telemetry::EndReason;
@@ -182,6 +183,10 @@ impl Task {
 
     /// Runs it on this thread, to its end; it does not panic.
     pub fn run(self) {
-        (self.work)(self.ticket);
+        let Self { work, ticket, .. } = self;
+        // A handler's panics are caught where they happen; this is for what nobody has thought of.
+        if let Err(message) = catch(|| work(ticket)) {
+            tracing::error!(message, "a request panicked beside its handler");
+        }
     }
 }

@@ -215,8 +215,24 @@ pub(crate) fn is_stop(error: &io::Error) -> bool {
         .is_some()
 }
 
+/// Calls `call`; a panic is an error, with what it said.
+///
+/// What is left half-changed by the panic must be dropped, or be used by nobody again.
+pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).map_err(|payload| {
+        let message = panic_message(&*payload);
+        // The payload is a value of the program's, whose drop may panic, too, and so may what that
+        // throws: the second one is leaked.
+        let drop_it = std::panic::AssertUnwindSafe(|| drop(payload));
+        if let Err(another) = std::panic::catch_unwind(drop_it) {
+            std::mem::forget(another);
+        }
+        message
+    })
+}
+
 /// What a panic said.
-pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         return (*text).to_owned();
     }

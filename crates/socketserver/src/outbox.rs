@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -18,6 +18,9 @@ use crate::live::{Live, lock};
 use crate::socket::Socket;
 use crate::telemetry::EndReason;
 use crate::wait::{Interest, Polled, Waited, Waiter};
+
+/// Bytes of a handler's write that go out in one piece; less if the outbox is small.
+const PIECE: usize = 64 << 10;
 
 /// How many messages go out in one system call.
 const BATCH: usize = 64;
@@ -84,7 +87,8 @@ struct Inner {
     queue: Mutex<Queue>,
     live: Arc<Live>,
     shared: Arc<Shared>,
-    flusher: Arc<dyn Flusher>,
+    /// Weak: the loop holds outboxes, and must not be held by them.
+    flusher: Weak<dyn Flusher>,
 }
 
 struct Queue {
@@ -108,7 +112,7 @@ impl Outbox {
         socket: Arc<Socket>,
         live: Arc<Live>,
         shared: Arc<Shared>,
-        flusher: Arc<dyn Flusher>,
+        flusher: &Arc<dyn Flusher>,
     ) -> Self {
         let queue = Queue {
             socket: Some(socket),
@@ -124,7 +128,7 @@ impl Outbox {
             queue: Mutex::new(queue),
             live,
             shared,
-            flusher,
+            flusher: Arc::downgrade(flusher),
         }))
     }
 
@@ -218,11 +222,14 @@ impl Outbox {
         queue.messages.push_back(message);
         if !std::mem::replace(&mut queue.looked_after, true) {
             drop(queue);
-            self.0.flusher.look_after(self.clone());
+            if let Some(flusher) = self.0.flusher.upgrade() {
+                flusher.look_after(self.clone());
+            }
         }
     }
 
-    /// Writes for the handler, behind what waits: all of `buffer`, once what waits has gone out.
+    /// Writes for the handler, behind what waits: some of `buffer`, or all of it if it is no more than
+    /// a piece, once what waits has gone out.
     ///
     /// `None` if it has not within `timeout`.
     pub(crate) fn write(
@@ -243,10 +250,8 @@ impl Outbox {
         loop {
             let mut queue = lock(&self.0.queue);
             let Some(socket) = queue.open() else {
-                return Err(io::Error::new(
-                    io::ErrorKind::BrokenPipe,
-                    "the connection has ended",
-                ));
+                let text = "the connection has ended";
+                return Err(io::Error::new(io::ErrorKind::BrokenPipe, text));
             };
             self.0.flush(&mut queue)?;
             if queue.messages.is_empty() {
@@ -256,8 +261,13 @@ impl Outbox {
                     return Ok(Some(sent));
                 }
                 if sent > 0 {
-                    self.enqueue(queue, buffer.into(), sent);
-                    return Ok(Some(buffer.len()));
+                    // The rest of the piece must follow whole. No more of it than that waits here: a
+                    // handler's own haste must not fill the outbox for others.
+                    let end = buffer.len().min(sent.max(self.0.piece()));
+                    if end > sent {
+                        self.enqueue(queue, buffer[..end].into(), sent);
+                    }
+                    return Ok(Some(end));
                 }
             }
             drop(queue);
@@ -300,6 +310,11 @@ impl Outbox {
 }
 
 impl Inner {
+    /// Bytes of a handler's write that go out in one piece.
+    fn piece(&self) -> usize {
+        PIECE.min(self.shared.limits.outbox_bytes / 2)
+    }
+
     /// Takes room for `bytes` more, after dropping what the overflow policy lets go; tells whether
     /// there was.
     fn make_room(&self, queue: &mut Queue, bytes: usize) -> bool {

@@ -8,6 +8,7 @@ use crate::transport::{Packet, Stream};
 mod close;
 mod connection;
 mod datagram;
+mod messages;
 mod reader;
 mod writer;
 
@@ -15,7 +16,8 @@ pub(crate) use close::Closing;
 pub use connection::Connection;
 pub(crate) use connection::Parts;
 pub use datagram::Datagram;
-pub use reader::{Messages, Reader, ReaderLines};
+pub use messages::{Messages, ReaderLines};
+pub use reader::Reader;
 pub use writer::Writer;
 
 /// What a listener yields, and the request that is made of it.

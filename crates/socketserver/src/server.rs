@@ -18,6 +18,7 @@ use crate::transport::{BoxListener, IntoAddress, Transport};
 mod accept;
 mod aliases;
 mod builder;
+mod child;
 mod core;
 mod descriptors;
 mod keeper;

@@ -50,6 +50,7 @@ impl Socket {
             }
             Waiter::Polled(polled) => polled,
         };
+        polled.glance();
         loop {
             match self.recv(buffer, RecvFlags::DONTWAIT) {
                 Ok(count) => return Ok(Received::Bytes(count)),
@@ -82,6 +83,7 @@ impl Socket {
             }
             Waiter::Polled(polled) => polled,
         };
+        polled.glance();
         loop {
             match self.send_now(buffer)? {
                 Some(count) => return Ok(Some(count)),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Error, catch};
 
 /// Why a request ended.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -286,11 +286,10 @@ impl Telemetry {
     pub(crate) fn emit(&self, event: &Event<'_>) {
         self.count(event);
         trace(event);
-        if let Some(observer) = &self.observer {
-            let call = std::panic::AssertUnwindSafe(|| observer.event(event));
-            if std::panic::catch_unwind(call).is_err() {
-                tracing::error!("the observer panicked");
-            }
+        if let Some(observer) = &self.observer
+            && catch(|| observer.event(event)).is_err()
+        {
+            tracing::error!("the observer panicked");
         }
     }
 

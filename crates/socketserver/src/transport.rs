@@ -88,6 +88,18 @@ pub trait Listener: Send + 'static {
     /// Undoes [`pause`](Self::pause).
     fn resume(&mut self) {}
 
+    /// Lets nobody into the queue any more, for good: the listener is about to be closed.
+    /// The default [pauses](Self::pause).
+    fn retire(&mut self) {
+        self.pause();
+    }
+
+    /// Whether others may hold the listening socket, too, so that its queue is not ours to turn away;
+    /// default `false`.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Gives accepted connections their read and write timeouts, if it can do so without a system
     /// call for each; tells whether it did.
     fn set_timeouts(&mut self, read: Option<Duration>, write: Option<Duration>) -> bool {

@@ -174,15 +174,33 @@ impl fmt::Debug for Polled {
 pub(crate) trait Interrupt: Send + Sync {
     /// Readable when there is something to attend to; `None` if nothing more can come.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
+    /// What of it to wait for.
+    fn wanted(&self) -> PollFlags {
+        PollFlags::IN
+    }
     /// Until when to wait at most before attending all the same.
     fn deadline(&self) -> Option<Instant>;
     /// Attends to it.
     fn attend(&self);
+    /// Attends to it if nobody has for a while: a request that never has to wait must not keep the
+    /// serving thread from everything else.
+    fn glance(&self) {}
     /// Whether the server is draining.
     fn is_draining(&self) -> bool;
+    /// Whether the server is gone, so that nothing is worth waiting for.
+    fn is_gone(&self) -> bool {
+        false
+    }
 }
 
 impl Polled {
+    /// Sees to what else there is, though this request does not have to wait.
+    pub(crate) fn glance(&self) {
+        if let Some(interrupt) = &self.interrupt {
+            interrupt.glance();
+        }
+    }
+
     /// Waits until `fd` is ready, `deadline` has passed or, if it waits to read, a drain begins.
     pub(crate) fn wait(
         &self,
@@ -200,6 +218,10 @@ impl Polled {
             if interest == Interest::Readable && interrupt.is_some_and(Interrupt::is_draining) {
                 return Ok(Waited::Draining);
             }
+            if interrupt.is_some_and(Interrupt::is_gone) {
+                let text = "the server is gone";
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, text));
+            }
             if self.clock.is_past(deadline) {
                 return Ok(Waited::TimedOut);
             }
@@ -209,13 +231,13 @@ impl Polled {
                 PollFd::from_borrowed_fd(fd, wanted),
                 PollFd::from_borrowed_fd(fd, wanted),
             ];
-            let count = match interrupt.and_then(Interrupt::fd) {
-                Some(other) => {
-                    fds[1] = PollFd::from_borrowed_fd(other, PollFlags::IN);
-                    2
-                }
-                None => 1,
-            };
+            let mut count = 1;
+            if let Some(interrupt) = interrupt
+                && let Some(other) = interrupt.fd()
+            {
+                fds[1] = PollFd::from_borrowed_fd(other, interrupt.wanted());
+                count = 2;
+            }
             match poll(&mut fds[..count], timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

@@ -67,8 +67,15 @@ impl Delimited {
 impl Codec for Delimited {
     type Message<'a> = &'a [u8];
 
+    fn frame_bytes(&self) -> Option<usize> {
+        Some(self.limit.saturating_add(self.delimiter.len()))
+    }
+
     fn decode<'a>(&mut self, input: &'a [u8], why: Input) -> Decoded<&'a [u8]> {
         let Some(end) = self.find(input) else {
+            if why == Input::End && self.is_discarding {
+                return Decoded::Skipped { used: input.len() };
+            }
             if why == Input::End {
                 return Decoded::Invalid {
                     used: input.len(),
@@ -76,7 +83,9 @@ impl Codec for Delimited {
                 };
             }
             let may_end = self.delimiter.len() - 1;
-            if input.len() > self.limit + may_end || (self.is_discarding && input.len() > may_end) {
+            if input.len() > self.limit.saturating_add(may_end)
+                || (self.is_discarding && input.len() > may_end)
+            {
                 return self.discard(input);
             }
             self.searched = input.len().saturating_sub(may_end);

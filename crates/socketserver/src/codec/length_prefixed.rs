@@ -75,24 +75,27 @@ impl LengthPrefixed {
 impl Codec for LengthPrefixed {
     type Message<'a> = &'a [u8];
 
+    fn frame_bytes(&self) -> Option<usize> {
+        Some(self.limit.saturating_add(self.size))
+    }
+
     fn decode<'a>(&mut self, input: &'a [u8], why: Input) -> Decoded<&'a [u8]> {
         if self.is_lost {
             return Decoded::Skipped { used: input.len() };
         }
-        let length = input.get(..self.size).map(|prefix| self.length(prefix));
-        if let Some(length) = length
-            && usize::try_from(length).is_ok_and(|length| length <= self.limit)
-        {
-            let end = self.size + usize::try_from(length).unwrap_or(usize::MAX);
+        if let Some(prefix) = input.get(..self.size) {
+            let length = usize::try_from(self.length(prefix)).ok();
+            let length = length.filter(|&length| length <= self.limit);
+            let Some(end) = length.and_then(|length| length.checked_add(self.size)) else {
+                self.is_lost = true;
+                return Decoded::Invalid {
+                    used: input.len(),
+                    error: overlong(self.limit),
+                };
+            };
             if let Some(message) = input.get(self.size..end) {
                 return Decoded::Message { message, used: end };
             }
-        } else if length.is_some() {
-            self.is_lost = true;
-            return Decoded::Invalid {
-                used: input.len(),
-                error: overlong(self.limit),
-            };
         }
         if why == Input::End {
             return Decoded::Invalid {

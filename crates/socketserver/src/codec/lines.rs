@@ -135,6 +135,7 @@ impl Codec for Lines {
         }
         if input.len() >= self.limit {
             self.discarding = true;
+            self.searched = 0;
             return Decoded::Invalid {
                 used: input.len(),
                 error: self.overlong(),
@@ -142,6 +143,10 @@ impl Codec for Lines {
         }
         self.searched = input.len();
         Decoded::Incomplete
+    }
+
+    fn frame_bytes(&self) -> Option<usize> {
+        Some(self.limit)
     }
 
     fn quiet_after(&self) -> Option<Duration> {
@@ -207,6 +212,7 @@ mod tests {
         for pieces in [
             &[&long[..], b"yyy\nnext\n"][..],
             &[b"xxxxxxxxxxxxxxxxxx\nnext\n"],
+            &[b"xxxxx", b"xxxxxxx", b"y\nnext\n"],
         ] {
             let found = lines(&mut Lines::new(10), pieces);
             assert_eq!(found.len(), 2, "{found:?}");

@@ -73,6 +73,11 @@ impl Netstrings {
 impl Codec for Netstrings {
     type Message<'a> = &'a [u8];
 
+    fn frame_bytes(&self) -> Option<usize> {
+        // Twenty digits are the longest length, a colon and a comma stand around the message.
+        Some(self.limit.saturating_add(22))
+    }
+
     fn decode<'a>(&mut self, input: &'a [u8], why: Input) -> Decoded<&'a [u8]> {
         if self.is_lost {
             return Decoded::Skipped { used: input.len() };
@@ -81,7 +86,9 @@ impl Codec for Netstrings {
             Head::TooLong => return self.lose(input, overlong(self.limit)),
             Head::Wrong => return self.lose(input, wrong()),
             Head::Length { length, digits } => {
-                let end = digits + 1 + length;
+                let Some(end) = length.checked_add(digits + 1) else {
+                    return self.lose(input, overlong(self.limit));
+                };
                 match input.get(end) {
                     Some(b',') => {
                         let message = &input[digits + 1..end];

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
 
@@ -11,6 +12,9 @@ use super::{BlockingEngine, Engine, Place, Task};
 use crate::live::{Ticket, lock};
 use crate::telemetry::EndReason;
 use crate::wait::{Interest, Poller};
+
+/// How often to ask whether a child has ended for which there was no descriptor.
+const BLIND_REAP: Duration = Duration::from_millis(100);
 
 /// Runs each request in a child process of its own: Python's `ForkingMixIn`.
 ///
@@ -34,7 +38,7 @@ pub struct Forking {
 struct Child {
     ticket: Ticket,
     /// Readable when it has ended.
-    _ended: Option<OwnedFd>,
+    ended: Option<OwnedFd>,
 }
 
 impl Default for Forking {
@@ -66,22 +70,42 @@ impl Forking {
         let status = match rustix::process::waitpid(Some(pid), WaitOptions::NOHANG) {
             Ok(None) | Err(rustix::io::Errno::INTR) => return,
             Ok(Some((_, status))) => Some(status),
-            // Somebody else has reaped it: it is gone all the same.
+            // Somebody else has reaped it, or nobody is to (`SIGCHLD` ignored): it is gone all the
+            // same.
             Err(_) => None,
         };
         let child = lock(&self.children).remove(&pid.as_raw_nonzero().get());
-        if let Some(mut child) = child {
-            child.ticket.outcome = outcome(status);
+        let Some(mut child) = child else { return };
+        if let (Some(ended), Some(poller)) = (&child.ended, self.poller.get()) {
+            // Dropping is not enough: children forked since have a copy, which would stay readable.
+            poller.remove(ended);
         }
+        child.ticket.outcome = match status.and_then(WaitStatus::terminating_signal) {
+            Some(signal) => {
+                let reason = format!("was killed by signal {signal}");
+                child.ticket.report_child(reason);
+                EndReason::Panicked
+            }
+            None => status.map_or(EndReason::Done, outcome),
+        };
+    }
+
+    /// The descriptors that a new child must not keep: those by which its siblings are watched.
+    fn fds(&self) -> Vec<RawFd> {
+        let children = lock(&self.children);
+        let ended = children.values().filter_map(|child| child.ended.as_ref());
+        let mut fds: Vec<RawFd> = ended.map(AsRawFd::as_raw_fd).collect();
+        fds.extend(self.event_fd().map(|fd| fd.as_raw_fd()));
+        fds
     }
 }
 
 /// How the request of a child that ended with `status` ended.
-fn outcome(status: Option<WaitStatus>) -> EndReason {
-    let code = status.and_then(WaitStatus::exit_status);
-    code.and_then(|code| u8::try_from(code).ok())
-        .and_then(child_reason)
-        .unwrap_or(EndReason::Panicked)
+fn outcome(status: WaitStatus) -> EndReason {
+    let code = status
+        .exit_status()
+        .and_then(|code| u8::try_from(code).ok());
+    code.and_then(child_reason).unwrap_or(EndReason::Panicked)
 }
 
 /// The exit code of a child whose request ended for `reason`: 0 is done, 1 failed, as in Python.
@@ -136,8 +160,10 @@ impl Engine for Forking {
             close_in_child,
             ..
         } = task;
+        let mut close = self.fds();
+        close.extend_from_slice(&close_in_child);
         let mut seat = Some(ticket);
-        let pid = socketserver_sys::fork::fork(&close_in_child, || match seat.take() {
+        let pid = socketserver_sys::fork::fork(&close, || match seat.take() {
             Some(ticket) => child_status(work(ticket)),
             None => 1,
         })?;
@@ -149,16 +175,22 @@ impl Engine for Forking {
         if let (Some(ended), Some(poller)) = (&ended, self.poller.get()) {
             let _ = poller.add(ended, 0, Interest::Readable);
         }
-        let child = Child {
-            ticket,
-            _ended: ended,
-        };
+        let child = Child { ticket, ended };
         lock(&self.children).insert(pid.as_raw_nonzero().get(), child);
         Ok(())
     }
 
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
         self.poller.get().map(Poller::as_fd)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        // A child without a descriptor has to be asked.
+        let is_blind = |child: &Child| child.ended.is_none();
+        lock(&self.children)
+            .values()
+            .any(is_blind)
+            .then(|| Instant::now() + BLIND_REAP)
     }
 
     fn service_actions(&self) {
@@ -169,6 +201,13 @@ impl Engine for Forking {
     }
 
     fn stop(&self) {
+        self.service_actions();
+    }
+}
+
+impl Drop for Forking {
+    fn drop(&mut self) {
+        // Who is still at work belongs to nobody any more; who has ended is no zombie for it.
         self.service_actions();
     }
 }

@@ -151,6 +151,7 @@ impl Shared {
 
     /// What each thread does.
     fn work(&self) {
+        let _seat = Seat(self);
         let mut queue = lock(&self.queue);
         loop {
             if let Some(task) = queue.tasks.pop_front() {
@@ -158,7 +159,8 @@ impl Shared {
                 task.run();
                 queue = lock(&self.queue);
             } else if queue.stops {
-                break;
+                drop(queue);
+                return;
             } else {
                 queue = self
                     .has_work
@@ -166,9 +168,16 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner);
             }
         }
-        queue.threads -= 1;
-        drop(queue);
-        self.has_ended.notify_all();
+    }
+}
+
+/// A thread of the pool; it counts until it is dropped, whatever ends the thread.
+struct Seat<'a>(&'a Shared);
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.queue).threads -= 1;
+        self.0.has_ended.notify_all();
     }
 }
 

@@ -14,6 +14,7 @@ use super::{ConnectionInfo, Live, Reach, lock};
 use crate::address::{Address, Origin};
 use crate::clock::Clock;
 use crate::endpoint::Endpoint;
+use crate::error::Error;
 use crate::limits::Limits;
 use crate::socket::Socket;
 use crate::telemetry::{EndReason, Event, Refusal, Telemetry};
@@ -255,6 +256,17 @@ impl Ticket {
     /// How the request ended, as far as that is known.
     pub(crate) fn reason(&self) -> EndReason {
         self.live.reason(self.outcome)
+    }
+
+    /// Tells that the child serving the request did not end by itself, unless it was told to.
+    pub(crate) fn report_child(&self, reason: String) {
+        if self.live.cut_reason().is_none() {
+            let peer = self.live.peer.clone();
+            let error = Error::Child { peer, reason };
+            self.registry
+                .telemetry
+                .emit(&Event::Failed { error: &error });
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Closing {
     phase: Phase,
     peer_has_ended: bool,
     discarded: usize,
+    /// Whether the last look left something to read.
+    has_more: bool,
     ticket: Ticket,
 }
 
@@ -55,6 +57,7 @@ impl Closing {
             phase,
             peer_has_ended,
             discarded: 0,
+            has_more: false,
             ticket,
         };
         if phase == Phase::Lingering {
@@ -72,6 +75,16 @@ impl Closing {
     /// Whether it can be dropped.
     pub(crate) fn is_done(&self) -> bool {
         self.phase == Phase::Done
+    }
+
+    /// Whether there is more to read already.
+    pub(crate) fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// Whether others could send to the connection.
+    pub(crate) fn has_outbox(&self) -> bool {
+        self.outbox.is_some()
     }
 
     /// What to wait for.
@@ -110,17 +123,19 @@ impl Closing {
 
     fn end_writing(&mut self) {
         // A peer that has ended its side will send nothing more: closing is enough, and the kernel
-        // sends the rest by itself.
+        // sends the rest by itself. Where others hold the socket, closing is left to the last of them.
+        if !self.peer_has_ended || self.outbox.is_some() {
+            self.socket.end_writing();
+        }
         if self.peer_has_ended {
             self.phase = Phase::Done;
-        } else {
-            self.socket.end_writing();
         }
     }
 
     /// Reads what the peer still sends; tells whether that is over.
     fn linger(&mut self, linger_bytes: usize) -> bool {
         let mut discard = [0; 16 << 10];
+        self.has_more = false;
         // A peer that sends without end is left to the next turn, and then to the bound.
         for _ in 0..16 {
             match self.socket.receive_now(&mut discard) {
@@ -137,6 +152,7 @@ impl Closing {
                 return true;
             }
         }
+        self.has_more = true;
         false
     }
 

@@ -166,7 +166,7 @@ impl Connection {
     /// A queue by which others send to this connection.
     ///
     /// From the first call on, what the handler writes goes in order with what others push, each
-    /// write and each message in one piece.
+    /// message in one piece, and each write of up to 64 KiB.
     ///
     /// # Errors
     ///
@@ -177,13 +177,12 @@ impl Connection {
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         let outbox = self.outbox.get_or_insert_with(|| {
-            let shared = Arc::clone(self.server.shared());
-            let flusher = Arc::clone(&self.flusher.0);
+            let (socket, live) = (Arc::clone(&self.socket), Arc::clone(&self.live));
             Outbox::new(
-                Arc::clone(&self.socket),
-                Arc::clone(&self.live),
-                shared,
-                flusher,
+                socket,
+                live,
+                Arc::clone(self.server.shared()),
+                &self.flusher.0,
             )
         });
         Ok(outbox.clone())

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::connection::cut_error;
-use crate::codec::{Codec, Decoded, Input, Lines};
+use super::messages::{Messages, ReaderLines};
+use crate::codec::{Codec, Lines};
 use crate::control::ServerHandle;
 use crate::live::{Activity, Live};
 use crate::socket::{Received, Socket};
@@ -38,11 +39,11 @@ pub(super) struct Buffer {
     start: usize,
     end: usize,
     /// Whether the rest of an overlong line is still to come, which nobody is to see.
-    discards_line: bool,
+    pub(super) discards_line: bool,
 }
 
 impl Buffer {
-    fn filled(&self) -> &[u8] {
+    pub(super) fn filled(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
@@ -67,7 +68,7 @@ impl Buffer {
     }
 
     /// Gives the memory of a large message back once it has been read.
-    fn shrink(&mut self) {
+    pub(super) fn shrink(&mut self) {
         if self.start == self.end && self.bytes.len() > 2 * CHUNK {
             *self = Self::default();
         }
@@ -75,8 +76,10 @@ impl Buffer {
 }
 
 /// How filling the buffer went.
-enum Filled {
+pub(super) enum Filled {
     Bytes,
+    /// A drain has ended the input, and not the peer.
+    Drained,
     End,
     Quiet,
 }
@@ -89,19 +92,13 @@ impl<'a> Reader<'a> {
     /// A longer line is an error of the kind `InvalidData`, and the next item the line after it.
     pub fn lines(self) -> ReaderLines<'a> {
         let limit = self.server.limits().line_bytes;
-        ReaderLines {
-            messages: self.messages(Lines::new(limit)),
-        }
+        let lines = Lines::new(limit).discarding(self.buffer.discards_line);
+        ReaderLines::new(self.messages(lines))
     }
 
     /// The messages that the peer sends, as `codec` cuts them.
     pub fn messages<C: Codec>(self, codec: C) -> Messages<'a, C> {
-        Messages {
-            reader: self,
-            codec,
-            started: None,
-            has_ended: false,
-        }
+        Messages::new(self, codec)
     }
 
     /// Reads one line with its end into `line`, which is emptied first; 0 is the end of input.
@@ -128,7 +125,7 @@ impl<'a> Reader<'a> {
         let lines = Lines::new(limit).discarding(reader.buffer.discards_line);
         let mut messages = reader.messages(lines);
         let found = messages.next_with(|found| line.extend_from_slice(found.raw()));
-        messages.reader.buffer.discards_line = messages.codec.is_discarding();
+        messages.keep_discarding();
         Ok(found?.map_or(0, |()| line.len()))
     }
 
@@ -196,7 +193,11 @@ impl<'a> Reader<'a> {
 
     /// Fills the buffer: waits for the rest of a message that began at `started`, if one has, and at
     /// most `quiet`.
-    fn fill(&mut self, started: Option<Instant>, quiet: Option<Duration>) -> io::Result<Filled> {
+    pub(super) fn fill(
+        &mut self,
+        started: Option<Instant>,
+        quiet: Option<Duration>,
+    ) -> io::Result<Filled> {
         self.check()?;
         let left = match (started, self.read) {
             (Some(started), Some(read)) => {
@@ -217,7 +218,9 @@ impl<'a> Reader<'a> {
         let limits = [self.idle, left, quiet];
         let timeout = limits.into_iter().flatten().min();
         match self.receive(None, timeout)? {
-            Received::Bytes(0) | Received::Draining => Ok(Filled::End),
+            Received::Draining => Ok(Filled::Drained),
+            Received::Bytes(0) if !*self.peer_has_ended => Ok(Filled::Drained),
+            Received::Bytes(0) => Ok(Filled::End),
             Received::Bytes(_) => Ok(Filled::Bytes),
             Received::TimedOut if quiet.is_some() && timeout == quiet => Ok(Filled::Quiet),
             Received::TimedOut if left.is_some() && timeout == left => {
@@ -271,125 +274,5 @@ impl BufRead for Reader<'_> {
 impl AsFd for Reader<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-/// What asking a codec came to.
-enum Step<T> {
-    Failed(usize, io::Error),
-    Found(usize, Option<T>),
-    Skipped(usize),
-    Waits,
-}
-
-/// The messages of a connection, made by [`Reader::messages`].
-#[derive(Debug)]
-pub struct Messages<'a, C> {
-    reader: Reader<'a>,
-    codec: C,
-    /// When the message at the beginning of the buffer began.
-    started: Option<Instant>,
-    has_ended: bool,
-}
-
-impl<C: Codec> Messages<'_, C> {
-    /// Calls `receive` with the next message; `None` is the end of input.
-    ///
-    /// A message must be whole within
-    /// [`Limits::read_timeout`](crate::Limits#structfield.read_timeout) of its first byte.
-    ///
-    /// # Errors
-    ///
-    /// What the codec says of bytes that are no message, after which it can be called again; else as
-    /// [`read`](Read::read).
-    pub fn next_with<T>(
-        &mut self,
-        receive: impl FnOnce(C::Message<'_>) -> T,
-    ) -> io::Result<Option<T>> {
-        let mut receive = Some(receive);
-        let mut why = if self.has_ended {
-            Input::End
-        } else {
-            Input::More
-        };
-        loop {
-            match self.decode(why, &mut receive) {
-                Step::Found(used, found) => {
-                    self.consume(used);
-                    return Ok(found);
-                }
-                Step::Failed(used, error) => {
-                    self.consume(used);
-                    return Err(error);
-                }
-                Step::Skipped(used) => self.consume(used),
-                Step::Waits if self.has_ended => return Ok(None),
-                Step::Waits => why = self.fill()?,
-            }
-        }
-    }
-
-    /// Asks the codec once.
-    fn decode<T, F>(&mut self, why: Input, receive: &mut Option<F>) -> Step<T>
-    where
-        F: FnOnce(C::Message<'_>) -> T,
-    {
-        let input = self.reader.buffer.filled();
-        if input.is_empty() {
-            return Step::Waits;
-        }
-        match self.codec.decode(input, why) {
-            Decoded::Incomplete => Step::Waits,
-            Decoded::Skipped { used } => Step::Skipped(used),
-            Decoded::Invalid { used, error } => Step::Failed(used, error),
-            Decoded::Message { message, used } => {
-                Step::Found(used, receive.take().map(|receive| receive(message)))
-            }
-        }
-    }
-
-    /// Waits for more input and tells why the codec is to be asked again.
-    fn fill(&mut self) -> io::Result<Input> {
-        let is_partial = !self.reader.buffer.filled().is_empty();
-        if is_partial && self.started.is_none() && self.reader.read.is_some() {
-            self.started = Some(self.reader.server.shared().clock.now());
-        }
-        if !is_partial {
-            self.reader.buffer.shrink();
-        }
-        let quiet = if is_partial {
-            self.codec.quiet_after()
-        } else {
-            None
-        };
-        Ok(match self.reader.fill(self.started, quiet)? {
-            Filled::Bytes => Input::More,
-            Filled::Quiet => Input::Quiet,
-            Filled::End => {
-                self.has_ended = true;
-                Input::End
-            }
-        })
-    }
-
-    fn consume(&mut self, used: usize) {
-        self.reader.consume(used);
-        self.started = None;
-    }
-}
-
-/// The lines of a connection, made by [`Reader::lines`].
-#[derive(Debug)]
-pub struct ReaderLines<'a> {
-    messages: Messages<'a, Lines>,
-}
-
-impl Iterator for ReaderLines<'_> {
-    type Item = io::Result<Vec<u8>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.messages
-            .next_with(|line| line.text().to_vec())
-            .transpose()
     }
 }

@@ -9,6 +9,7 @@ use super::Handled;
 use super::core::Core;
 use super::descriptors::open_reserve;
 use super::source::{Admission, Source, Taken, back_off};
+use crate::clock::earlier;
 use crate::engine::{Engine, Place};
 use crate::error::Error;
 use crate::telemetry::{Event, Refusal};
@@ -69,10 +70,6 @@ impl Gate {
     pub(super) fn is_draining(&self) -> bool {
         self.drain_left.is_some_and(|left| left > 0)
     }
-
-    pub(super) fn paused_until(&self) -> Option<Instant> {
-        self.pause.as_ref().map(|pause| pause.until)
-    }
 }
 
 /// What an error of `accept(2)` means.
@@ -116,11 +113,14 @@ fn meaning(error: &io::Error) -> Meaning {
 }
 
 impl Core {
-    /// Waits on the sources that may accept, and on no others.
-    pub(super) fn open_gates(&mut self, engine: &dyn Engine) {
+    /// Waits on the sources that may accept, and on no others; tells when the next one's pause ends.
+    pub(super) fn open_gates(&mut self, engine: &dyn Engine) -> Option<Instant> {
         let has_room = engine.has_room() && self.shared.registry.has_room();
         let now = self.shared.clock.now();
+        let mut reopens = None;
         for gate in &mut self.gates {
+            let pause = gate.pause.as_ref().map(|pause| pause.until);
+            reopens = earlier(reopens, pause.filter(|&until| until > now));
             let may_open = has_room && gate.pause.as_ref().is_none_or(|pause| pause.until <= now);
             if may_open == gate.is_open {
                 continue;
@@ -135,6 +135,7 @@ impl Core {
                 gate.is_open = false;
             }
         }
+        reopens
     }
 
     /// Waits on no source.

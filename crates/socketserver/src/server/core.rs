@@ -21,6 +21,9 @@ use crate::live::DrainReport;
 use crate::telemetry::{Event, Refusal};
 use crate::wait::{Interest, Poller, wait_readable};
 
+/// How long a server that closes waits for handshakes that are under way.
+const HANDSHAKE: Duration = Duration::from_millis(1);
+
 /// How long a run waits, after it has cut off what was left, for the handlers to notice.
 const FORCE_WAIT: Duration = Duration::from_secs(1);
 
@@ -176,8 +179,19 @@ impl Core {
         Ok(())
     }
 
-    /// Prepares a run.
+    /// Prepares a run, and lets people in.
     fn begin(&mut self, engine: &dyn Engine) -> Result<Admission, Error> {
+        let admission = self.prepare(engine)?;
+        for gate in &mut self.gates {
+            gate.source.begin_run(&admission);
+            gate.source.pause(false);
+            gate.begin_run();
+        }
+        Ok(admission)
+    }
+
+    /// Prepares a run.
+    fn prepare(&mut self, engine: &dyn Engine) -> Result<Admission, Error> {
         engine.start().map_err(|source| Error::Engine {
             engine: engine.name(),
             source,
@@ -202,11 +216,6 @@ impl Core {
             drain_pipe: self.drain_pipe.clone(),
             close_in_child: close_in_child.into(),
         };
-        for gate in &mut self.gates {
-            gate.source.begin_run(&admission);
-            gate.source.pause(false);
-            gate.begin_run();
-        }
         Ok(admission)
     }
 
@@ -256,13 +265,10 @@ impl Core {
         if self.shared.is_stopping() {
             return Ok(Turn::Stopping);
         }
-        self.open_gates(engine);
+        let reopens = self.open_gates(engine);
         let own = earlier(self.keeper.next_deadline(), engine.deadline());
         let mut deadline = earlier(own, only_until.flatten());
-        deadline = self
-            .gates
-            .iter()
-            .fold(deadline, |first, gate| earlier(first, gate.paused_until()));
+        deadline = earlier(deadline, reopens);
         if self.has_hooks && only_until.is_none() {
             deadline = earlier(
                 deadline,
@@ -353,7 +359,7 @@ impl Core {
         self.shared.begin_run();
         self.shared.handle().shutdown();
         let report = self
-            .begin(engine)
+            .prepare(engine)
             .and_then(|admission| self.drain(engine, &admission));
         engine.stop();
         self.keeper.end_run();
@@ -366,23 +372,32 @@ impl Core {
         for gate in self
             .gates
             .iter_mut()
-            .filter(|gate| gate.source.is_listening())
+            .filter(|gate| gate.source.owns_queue())
         {
-            gate.source.pause(true);
-            for _ in 0..DRAIN_BATCH {
-                let Ok(peer) = gate.source.refuse() else {
-                    break;
-                };
-                let reason = Refusal::Shutdown;
-                self.shared.telemetry.emit(&Event::Refused {
-                    peer: &peer,
-                    reason,
-                });
-            }
+            gate.source.retire();
+            refuse_all(gate, &self.shared);
+            // A handshake that was under way ends now; its client would be reset.
+            let _ = wait_readable(gate.source.fd(), Some(HANDSHAKE));
+            refuse_all(gate, &self.shared);
         }
     }
 
     pub(super) fn hooks(&self) -> &GuardedHooks {
         &self.hooks
+    }
+}
+
+/// Refuses who is in the queue of `gate`.
+fn refuse_all(gate: &mut Gate, shared: &Shared) {
+    for _ in 0..DRAIN_BATCH {
+        let Ok(peer) = gate.source.refuse() else {
+            return;
+        };
+        let reason = Refusal::Shutdown;
+        let event = Event::Refused {
+            peer: &peer,
+            reason,
+        };
+        shared.telemetry.emit(&event);
     }
 }

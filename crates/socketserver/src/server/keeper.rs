@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,9 @@ use crate::request::Closing;
 use crate::socket::Socket;
 use crate::telemetry::EndReason;
 use crate::wait::{Interest, Interrupt, Poller};
+
+/// How long a request that never waits may keep the serving thread from everything else.
+const GLANCE_MILLIS: u64 = 5;
 
 /// The kinds of descriptor in the keeper's poller; the number beside them is in the low bits.
 const KIND: u64 = 3 << 62;
@@ -42,6 +45,9 @@ pub(crate) struct Keeper {
     inbox: Mutex<Vec<Chore>>,
     state: Mutex<State>,
     is_draining: AtomicBool,
+    began: Instant,
+    /// When somebody last glanced at what there is to do, in milliseconds since it began.
+    glanced: AtomicU64,
 }
 
 #[derive(Default)]
@@ -92,6 +98,8 @@ impl Keeper {
             inbox: Mutex::default(),
             state: Mutex::new(state),
             is_draining: AtomicBool::new(false),
+            began: Instant::now(),
+            glanced: AtomicU64::new(0),
         })
     }
 
@@ -124,7 +132,8 @@ impl Keeper {
 
     /// Looks after a connection until it is closed.
     pub(super) fn close(&self, closing: Closing) {
-        if !closing.is_done() {
+        // One with an outbox may still be looked after, and is to be let go of.
+        if !closing.is_done() || closing.has_outbox() {
             self.post(Chore::Close(closing));
         }
     }
@@ -244,6 +253,9 @@ impl Keeper {
                 if let Some((_, socket)) = state.flushing.remove(&id) {
                     self.poller.remove(&*socket);
                 }
+                if closing.is_done() {
+                    return;
+                }
                 if state.has_forced {
                     // It was cut off: there is nobody to wait for.
                     return;
@@ -277,8 +289,12 @@ impl Keeper {
         let Some((mut closing, mut deadline)) = state.closing.remove(&id) else {
             return;
         };
-        if closing.advance(self.shared.limits.linger_bytes) && !closing.is_done() {
+        let waits_anew = closing.advance(self.shared.limits.linger_bytes);
+        if waits_anew && !closing.is_done() {
             deadline = self.closing_deadline(state, &closing);
+        }
+        if (waits_anew || closing.has_more()) && !closing.is_done() {
+            // What is there already is told anew.
             let _ = self.poller.modify(&closing, CLOSE | id, closing.interest());
         }
         if closing.is_done() {
@@ -369,6 +385,15 @@ impl Interrupt for Keeper {
     fn attend(&self) {
         // An error of the poller ends the loop, which meets it next.
         let _ = self.turn();
+    }
+
+    fn glance(&self) {
+        // Real time, whatever the clock: it bounds how long a signal waits.
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if now >= self.glanced.load(Ordering::Relaxed) + GLANCE_MILLIS {
+            self.glanced.store(now, Ordering::Relaxed);
+            self.attend();
+        }
     }
 
     fn is_draining(&self) -> bool {

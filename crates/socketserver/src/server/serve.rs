@@ -1,12 +1,11 @@
 //! Serving one request: the handler's three steps, and what becomes of their errors.
 
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use crate::address::Address;
 use crate::control::ServerHandle;
-use crate::error::{Error, Step, is_stop, panic_message};
+use crate::error::{Error, Step, catch, is_stop};
 use crate::handler::RequestHandler;
 use crate::hooks::{Hooks, Verdict};
 use crate::telemetry::EndReason;
@@ -27,30 +26,32 @@ impl GuardedHooks {
     }
 
     pub(super) fn verify_request(&self, peer: &Address) -> Verdict {
-        self.call("verify_request", |hooks| {
-            hooks.verify_request(peer, &self.server)
+        self.call("verify_request", |hooks, server| {
+            hooks.verify_request(peer, server)
         })
         .unwrap_or(Verdict::Refuse)
     }
 
     pub(super) fn service_actions(&self) {
-        self.call("service_actions", |hooks| {
-            hooks.service_actions(&self.server);
+        self.call("service_actions", |hooks, server| {
+            hooks.service_actions(server);
         });
     }
 
     pub(super) fn handle_timeout(&self) {
-        self.call("handle_timeout", |hooks| hooks.handle_timeout(&self.server));
+        self.call("handle_timeout", |hooks, server| {
+            hooks.handle_timeout(server);
+        });
     }
 
     pub(super) fn handle_error(&self, error: &Error) {
         if self
-            .call("handle_error", |hooks| {
-                hooks.handle_error(error, &self.server);
+            .call("handle_error", |hooks, server| {
+                hooks.handle_error(error, server);
             })
             .is_none()
         {
-            self.server.report(error);
+            self.report(error);
         }
     }
 
@@ -60,17 +61,29 @@ impl GuardedHooks {
         self.server.shared().handle().shutdown();
     }
 
-    fn call<T>(&self, name: &'static str, call: impl FnOnce(&dyn Hooks) -> T) -> Option<T> {
-        match panic::catch_unwind(AssertUnwindSafe(|| call(&*self.hooks))) {
+    fn call<T>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(&dyn Hooks, &ServerHandle) -> T,
+    ) -> Option<T> {
+        // A handle that names the present run, and not the one in which the server was made.
+        let server = self.server.shared().handle();
+        match catch(|| call(&*self.hooks, &server)) {
             Ok(value) => Some(value),
-            Err(payload) => {
-                let message = panic_message(&*payload);
-                self.server.report(&Error::Hook {
+            Err(message) => {
+                self.report(&Error::Hook {
                     hook: name,
                     message,
                 });
                 None
             }
+        }
+    }
+
+    /// Tells of `error`, whose text may be the program's, and may panic.
+    fn report(&self, error: &Error) {
+        if catch(|| self.server.report(error)).is_err() {
+            tracing::error!("an error could not be told: its text panicked");
         }
     }
 }
@@ -89,11 +102,11 @@ pub(super) fn serve<R>(
     };
     // What a handler leaves half-changed by a panic dies with it; `finish` is told in its
     // documentation that it runs after one.
-    if let Some(mut handler) = run.step(Step::Make, || Ok(factory()))
-        && run.step(Step::Setup, || handler.setup(request)).is_some()
-    {
-        run.step(Step::Handle, || handler.handle(request));
-        run.step(Step::Finish, || handler.finish(request));
+    if let Some(mut handler) = run.step(Step::Make, || Ok(factory())) {
+        if run.step(Step::Setup, || handler.setup(request)).is_some() {
+            run.step(Step::Handle, || handler.handle(request));
+            run.step(Step::Finish, || handler.finish(request));
+        }
         run.step(Step::Finish, || {
             drop(handler);
             Ok(())
@@ -112,7 +125,7 @@ impl Run<'_> {
     /// Runs one step; an error or a panic is kept, and gives `None`.
     fn step<T>(&mut self, step: Step, call: impl FnOnce() -> io::Result<T>) -> Option<T> {
         let peer = || self.peer.clone();
-        let error = match panic::catch_unwind(AssertUnwindSafe(call)) {
+        let error = match catch(call) {
             Ok(Ok(value)) => return Some(value),
             Ok(Err(error)) if is_stop(&error) => {
                 self.hooks.stop();
@@ -123,10 +136,10 @@ impl Run<'_> {
                 step,
                 source,
             },
-            Err(payload) => Error::Panic {
+            Err(message) => Error::Panic {
                 peer: peer(),
                 step,
-                message: panic_message(&*payload),
+                message,
             },
         };
         self.errors.push(error);
@@ -147,6 +160,11 @@ impl Run<'_> {
                     _ => EndReason::Failed,
                 };
             }
+        }
+        // They are the program's values, whose drop may panic.
+        let errors = self.errors;
+        if catch(|| drop(errors)).is_err() {
+            reason = EndReason::Panicked;
         }
         reason
     }

@@ -3,11 +3,11 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socketserver_sys::gauges::{Gauges, GaugesCell, SharedGauges};
 
+use super::child::ChildInterrupt;
 use super::keeper::Keeper;
 use super::serve::{Factory, GuardedHooks, serve};
 use crate::address::Address;
@@ -27,6 +27,10 @@ pub(super) trait Source: Send {
     fn fd(&self) -> BorrowedFd<'_>;
     /// Lets nobody new into the queue, or again.
     fn pause(&mut self, pauses: bool);
+    /// Lets nobody new into the queue, for good.
+    fn retire(&mut self);
+    /// Whether the queue is ours to turn away.
+    fn owns_queue(&self) -> bool;
     /// Tells the timeouts to the listener.
     fn begin_run(&mut self, admission: &Admission);
     /// Whether a forked child must let go of it.
@@ -60,11 +64,10 @@ impl Admission {
         let clock = self.shared.clock.clone();
         let interrupt: Option<Arc<dyn Interrupt>> = match (self.place, &self.drain_pipe) {
             (Place::Caller, _) => Some(Arc::clone(&self.keeper) as Arc<dyn Interrupt>),
-            (Place::Process, Some(pipe)) => Some(Arc::new(ChildInterrupt {
-                pipe: Arc::clone(pipe),
-                live: Arc::clone(live),
-                drains: AtomicBool::new(false),
-            })),
+            (Place::Process, Some(pipe)) => Some(Arc::new(ChildInterrupt::new(
+                Arc::clone(pipe),
+                Arc::clone(live),
+            ))),
             _ if clock.is_manual() => None,
             _ => return Waiter::Blocking,
         };
@@ -145,6 +148,14 @@ impl Source for StreamSource {
         } else {
             self.listener.resume();
         }
+    }
+
+    fn owns_queue(&self) -> bool {
+        !self.listener.is_shared()
+    }
+
+    fn retire(&mut self) {
+        self.listener.retire();
     }
 
     fn begin_run(&mut self, admission: &Admission) {
@@ -274,6 +285,15 @@ impl Source for PacketSource {
         }
     }
 
+    fn owns_queue(&self) -> bool {
+        // What is in it is read by whoever comes first, and asks for no end.
+        false
+    }
+
+    fn retire(&mut self) {
+        self.listener.retire();
+    }
+
     fn begin_run(&mut self, _admission: &Admission) {}
 
     fn is_listening(&self) -> bool {
@@ -313,51 +333,6 @@ impl Source for PacketSource {
     fn refuse(&mut self) -> io::Result<Address> {
         self.listener.accept().map(|(_, peer)| peer)
     }
-}
-
-/// How a forked child learns that its server drains, or is gone: the other end of a pipe closes.
-struct ChildInterrupt {
-    pipe: Arc<OwnedFd>,
-    live: Arc<Live>,
-    drains: AtomicBool,
-}
-
-impl Interrupt for ChildInterrupt {
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        // Once it is readable it stays so, and has nothing more to tell.
-        let drains = self.drains.load(Ordering::Relaxed);
-        (!drains).then(|| std::os::fd::AsFd::as_fd(&*self.pipe))
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn attend(&self) {
-        if !self.drains.swap(true, Ordering::Relaxed) {
-            self.live.drain();
-        }
-    }
-
-    fn is_draining(&self) -> bool {
-        if !self.drains.load(Ordering::Relaxed) && has_closed(&self.pipe) {
-            // It was at work when the drain began, so it was not idle.
-            self.live.now(crate::Activity::Busy);
-            self.attend();
-        }
-        self.drains.load(Ordering::Relaxed)
-    }
-}
-
-/// Whether the other end of a pipe has been closed.
-fn has_closed(pipe: &OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut fds = [PollFd::new(pipe, PollFlags::IN)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut fds, Some(&now)).is_ok_and(|count| count > 0)
 }
 
 /// The raw numbers of the descriptors that a forked child must let go of.

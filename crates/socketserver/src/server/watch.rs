@@ -3,9 +3,9 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::control::ServerHandle;
+use crate::error::catch;
 use crate::wait::{Interest, Poller};
 
 /// What is called when a watched descriptor is readable; [`ControlFlow::Break`] ends the watch.
@@ -40,9 +40,8 @@ impl Watch {
 
     /// Tells that it is readable, and whether to go on watching it.
     pub(super) fn call(&mut self, server: &ServerHandle) -> bool {
-        let call = AssertUnwindSafe(|| (self.callback)(server));
         // One that panics would do so again: it is over.
-        matches!(catch_unwind(call), Ok(ControlFlow::Continue(())))
+        catch(|| (self.callback)(server)) == Ok(ControlFlow::Continue(()))
     }
 
     /// Has `poller` wait for it no longer.

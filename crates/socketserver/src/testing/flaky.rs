@@ -100,6 +100,14 @@ impl<A: 'static> Listener for FlakyListener<A> {
         self.inner.resume();
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn retire(&mut self) {
+        self.inner.retire();
+    }
+
     fn set_timeouts(&mut self, read: Option<Duration>, write: Option<Duration>) -> bool {
         self.inner.set_timeouts(read, write)
     }

@@ -30,7 +30,7 @@ impl fmt::Debug for Packet {
 
 /// The socket by which datagrams are answered; it closes with its listener, whoever holds it.
 #[derive(Debug)]
-pub(crate) struct ReplySocket(RwLock<Option<OwnedFd>>);
+pub(crate) struct ReplySocket(RwLock<Option<Arc<OwnedFd>>>);
 
 impl ReplySocket {
     /// Sends without waiting.
@@ -39,8 +39,7 @@ impl ReplySocket {
             let text = "the peer has no address to answer: its socket is not bound";
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text));
         }
-        let fd = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(fd) = &*fd else {
+        let Some(fd) = self.get() else {
             return Err(io::Error::new(
                 io::ErrorKind::NotConnected,
                 "the server is closed",
@@ -48,7 +47,7 @@ impl ReplySocket {
         };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
-            match rustix::net::sendto(fd, payload, flags, &peer.to_kernel()?) {
+            match rustix::net::sendto(&fd, payload, flags, &peer.to_kernel()?) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -58,8 +57,15 @@ impl ReplySocket {
 
     /// Calls `look` with the socket; `None` once it is closed.
     pub(crate) fn with<T>(&self, look: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
-        let fd = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        fd.as_ref().map(|fd| look(fd.as_fd()))
+        self.get().map(|fd| look(fd.as_fd()))
+    }
+
+    /// The socket, for the length of a call; the lock is not held, so that closing waits for nobody.
+    fn get(&self) -> Option<Arc<OwnedFd>> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn close(&self) {
@@ -69,11 +75,12 @@ impl ReplySocket {
 
 /// A bound datagram socket.
 pub(super) struct PacketListener {
+    /// Dropped before the socket: once that is closed its inode may be another's.
+    _file: Option<SocketFile>,
     fd: OwnedFd,
     reply: Arc<ReplySocket>,
     /// One byte larger than the largest datagram, so that a larger one shows.
     buffer: Vec<u8>,
-    _file: Option<SocketFile>,
 }
 
 impl PacketListener {
@@ -82,7 +89,7 @@ impl PacketListener {
         datagram_bytes: usize,
         file: Option<SocketFile>,
     ) -> io::Result<Self> {
-        let reply = Arc::new(ReplySocket(RwLock::new(Some(fd.try_clone()?))));
+        let reply = Arc::new(ReplySocket(RwLock::new(Some(Arc::new(fd.try_clone()?)))));
         Ok(Self {
             fd,
             reply,

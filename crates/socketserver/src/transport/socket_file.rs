@@ -3,12 +3,18 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::address::Address;
+
+/// How often and how long to wait for another server that makes a file: a second in all, and each takes
+/// a fraction of a millisecond.
+const LOCK_TRIES: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A socket file that this server made; dropped, it is removed unless somebody else's is there.
 #[derive(Debug)]
@@ -18,13 +24,15 @@ pub(super) struct SocketFile {
     inode: u64,
 }
 
-/// Makes a non-blocking Unix socket bound to `address`, and the guard of its file if it has one.
+/// Makes a non-blocking Unix socket bound to `address` and has `listen` make it answer, and the guard
+/// of its file if it has one.
 ///
 /// `mode` is given to the file before it exists, so that it is never open to more (`unix(7)`).
 pub(super) fn bind(
     address: &Address,
     kind: SocketType,
     mode: Option<u32>,
+    listen: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>,
 ) -> io::Result<(OwnedFd, Option<SocketFile>)> {
     if address.inet().is_some() {
         let text = format!("{address} is not a Unix address");
@@ -35,6 +43,8 @@ pub(super) fn bind(
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
     }
     let kernel = address.to_kernel()?;
+    // From here to the end nobody else may find the file unanswered, and take it for a dead one's.
+    let _turn = address.path().and_then(lock_directory);
     let mut bound = rustix::net::bind(&fd, &kernel);
     if let (Err(Errno::ADDRINUSE), Some(path)) = (bound, address.path())
         && remove_if_stale(path, kind)?
@@ -46,7 +56,29 @@ pub(super) fn bind(
         Some(path) => Some(SocketFile::of(path)?),
         None => None,
     };
+    listen(&fd)?;
     Ok((fd, file))
+}
+
+/// Waits for its turn among the servers that make a socket file in the directory of `path`.
+///
+/// A directory that cannot be locked is not waited for: it may not be readable, and locks are only an
+/// agreement among servers like this one (`flock(2)`).
+fn lock_directory(path: &Path) -> Option<OwnedFd> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, flags, Mode::empty()).ok()?;
+    for _ in 0..LOCK_TRIES {
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(directory),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(LOCK_PAUSE),
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 fn socket(kind: SocketType) -> rustix::io::Result<OwnedFd> {

@@ -134,7 +134,10 @@ impl Transport for Tcp {
         rustix::net::bind(&fd, &address.to_kernel()?)?;
         self.set_inherited(&fd)?;
         rustix::net::listen(&fd, self.backlog)?;
-        Ok(Box::new(TcpListener { fd }))
+        Ok(Box::new(TcpListener {
+            fd,
+            is_given: false,
+        }))
     }
 
     fn adopt(&self, socket: OwnedFd) -> io::Result<BoxListener<Stream>> {
@@ -144,7 +147,10 @@ impl Transport for Tcp {
         }
         rustix::io::ioctl_fionbio(&socket, true)?;
         self.set_inherited(&socket)?;
-        Ok(Box::new(TcpListener { fd: socket }))
+        Ok(Box::new(TcpListener {
+            fd: socket,
+            is_given: true,
+        }))
     }
 }
 
@@ -184,6 +190,17 @@ pub(super) fn inet_socket(
 #[derive(Debug)]
 struct TcpListener {
     fd: OwnedFd,
+    /// Whether others may hold the socket, too.
+    is_given: bool,
+}
+
+impl Drop for TcpListener {
+    fn drop(&mut self) {
+        // The socket lives on with whoever else holds it, and is to hear again.
+        if self.is_given {
+            self.resume();
+        }
+    }
 }
 
 impl Listener for TcpListener {
@@ -197,15 +214,25 @@ impl Listener for TcpListener {
         Ok(Address::from_kernel(&rustix::net::getsockname(&self.fd)?))
     }
 
+    fn is_shared(&self) -> bool {
+        self.is_given
+    }
+
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
     fn pause(&mut self) {
-        // A filter that drops every packet: a new client's first packet is lost, and it tries again
-        // later, where an accept after the last one would have left it to be reset.
-        let drop_all = SockFilter::new(BPF_RET, 0, 0, 0);
-        let _ = SockRef::from(&self.fd).attach_filter(&[drop_all]);
+        // A filter that drops the first packet of a handshake: a new client tries again later, where
+        // an accept after the last one would have left it to be reset. A handshake that is under way
+        // goes on, or its client would believe itself connected.
+        let drop_new = [
+            SockFilter::new(BPF_LOAD_BYTE, 0, 0, TCP_FLAGS),
+            SockFilter::new(BPF_IF_ANY, 0, 1, TCP_SYN),
+            SockFilter::new(BPF_RET, 0, 0, 0),
+            SockFilter::new(BPF_RET, 0, 0, u32::MAX),
+        ];
+        let _ = SockRef::from(&self.fd).attach_filter(&drop_new);
     }
 
     fn resume(&mut self) {
@@ -219,8 +246,16 @@ impl Listener for TcpListener {
     }
 }
 
+/// `BPF_LD | BPF_B | BPF_ABS`: load the byte at an offset.
+const BPF_LOAD_BYTE: u16 = 0x30;
+/// `BPF_JMP | BPF_JSET | BPF_K`: go on if one of these bits is set in it, or else skip.
+const BPF_IF_ANY: u16 = 0x45;
 /// `BPF_RET | BPF_K`: return a constant, the number of bytes of the packet to keep.
 const BPF_RET: u16 = 0x06;
+/// Where the flags are in a TCP header, with which the filtered packet begins.
+const TCP_FLAGS: u32 = 13;
+/// The flag of the first packet.
+const TCP_SYN: u32 = 0x02;
 
 /// Accepts from a listening stream socket.
 pub(super) fn accept(fd: &OwnedFd) -> io::Result<(Stream, Address)> {

@@ -58,7 +58,7 @@ impl Transport for UnixDatagram {
     }
 
     fn bind(&self, address: &Address) -> io::Result<BoxListener<Packet>> {
-        let (fd, file) = socket_file::bind(address, SocketType::DGRAM, self.mode)?;
+        let (fd, file) = socket_file::bind(address, SocketType::DGRAM, self.mode, |_| Ok(()))?;
         Ok(Box::new(PacketListener::new(
             fd,
             self.datagram_bytes,

@@ -61,9 +61,13 @@ impl Transport for UnixStream {
     }
 
     fn bind(&self, address: &Address) -> io::Result<BoxListener<Stream>> {
-        let (fd, file) = socket_file::bind(address, SocketType::STREAM, self.mode)?;
-        rustix::net::listen(&fd, self.backlog)?;
-        Ok(Box::new(UnixListener { fd, _file: file }))
+        let listen = |fd: &OwnedFd| rustix::net::listen(fd, self.backlog);
+        let (fd, file) = socket_file::bind(address, SocketType::STREAM, self.mode, listen)?;
+        Ok(Box::new(UnixListener {
+            fd,
+            is_given: false,
+            _file: file,
+        }))
     }
 
     fn adopt(&self, socket: OwnedFd) -> io::Result<BoxListener<Stream>> {
@@ -74,6 +78,7 @@ impl Transport for UnixStream {
         // Its file, if it has one, belongs to whoever made it.
         Ok(Box::new(UnixListener {
             fd: socket,
+            is_given: true,
             _file: None,
         }))
     }
@@ -81,8 +86,11 @@ impl Transport for UnixStream {
 
 #[derive(Debug)]
 struct UnixListener {
-    fd: OwnedFd,
+    /// Dropped before the socket: once that is closed its inode may be another's.
     _file: Option<SocketFile>,
+    fd: OwnedFd,
+    /// Whether others may hold the socket, too.
+    is_given: bool,
 }
 
 impl Listener for UnixListener {
@@ -96,8 +104,19 @@ impl Listener for UnixListener {
         Ok(Address::from_kernel(&rustix::net::getsockname(&self.fd)?))
     }
 
+    fn is_shared(&self) -> bool {
+        self.is_given
+    }
+
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    fn retire(&mut self) {
+        // Connecting is refused from now on, and who is in the queue can still be accepted.
+        if !self.is_given {
+            let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Read);
+        }
     }
 }
 

@@ -17,7 +17,8 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    pub(crate) const ALL: [Self; 4] = [Self::Sequential, Self::Threading, Self::Forking, Self::Pool];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Sequential, Self::Threading, Self::Forking, Self::Pool];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {

@@ -48,7 +48,11 @@ impl Client {
             _ => Domain::UNIX,
         };
         let is_datagram = endpoint.scheme().is_datagram();
-        let kind = if is_datagram { Type::DGRAM } else { Type::STREAM };
+        let kind = if is_datagram {
+            Type::DGRAM
+        } else {
+            Type::STREAM
+        };
         let socket = Socket::new(domain, kind, None)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
@@ -127,7 +131,9 @@ impl Client {
     fn line(&mut self) -> Outcome<Vec<u8>> {
         let mut searched = 0;
         loop {
-            let end = self.received[searched..].iter().position(|&byte| byte == b'\n');
+            let end = self.received[searched..]
+                .iter()
+                .position(|&byte| byte == b'\n');
             if let Some(end) = end {
                 let mut line: Vec<u8> = self.received.drain(..=searched + end).collect();
                 line.pop();
@@ -137,7 +143,9 @@ impl Client {
             let more = self.receive()?;
             if more.is_empty() {
                 let left = String::from_utf8_lossy(&self.received).into_owned();
-                return Err(format!("the connection has ended before a reply, after {left:?}").into());
+                return Err(
+                    format!("the connection has ended before a reply, after {left:?}").into(),
+                );
             }
             self.received.extend(more);
         }
@@ -145,7 +153,12 @@ impl Client {
 
     /// Waits for something: a datagram, or some bytes, or, if empty, the end of the connection.
     pub(crate) fn receive(&mut self) -> Outcome<Vec<u8>> {
-        let mut buffer = vec![0; 128 << 10];
+        self.receive_some(128 << 10)
+    }
+
+    /// As [`receive`](Self::receive), but at most so many bytes.
+    pub(crate) fn receive_some(&mut self, at_most: usize) -> Outcome<Vec<u8>> {
+        let mut buffer = vec![0; at_most];
         let count = self.socket.read(&mut buffer)?;
         buffer.truncate(count);
         Ok(buffer)

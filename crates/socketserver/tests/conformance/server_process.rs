@@ -53,7 +53,8 @@ pub(crate) struct Process {
 impl Process {
     /// Starts this binary with `arguments`.
     pub(crate) fn start(arguments: &[String]) -> Outcome<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        // Not by its path, at which a newer build may stand by now.
+        let mut child = Command::new("/proc/self/exe")
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -82,7 +83,8 @@ impl Process {
     /// Gives it a command: a line of input.
     pub(crate) fn tell(&mut self, command: &str) -> Outcome {
         let commands = self.commands.as_mut().ok_or("its input is closed")?;
-        Ok(writeln!(commands, "{command}")?)
+        // In one write, so that commands of several lines come in together.
+        Ok(commands.write_all(format!("{command}\n").as_bytes())?)
     }
 
     /// Waits for a line of its output, which must begin with `word`; returns what follows.
@@ -97,12 +99,6 @@ impl Process {
         }
     }
 
-    pub(crate) fn signal(&self, signal: Signal) -> Outcome {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or("the pid is no pid")?;
-        Ok(rustix::process::kill_process(pid, signal)?)
-    }
-
     /// Kills it and waits for its end.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
@@ -113,6 +109,39 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Sends `signal` to process `pid`.
+pub(crate) fn signal(pid: u32, signal: Signal) -> Outcome {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or("the pid is no pid")?;
+    Ok(rustix::process::kill_process(pid, signal)?)
+}
+
+/// Stops process `pid`, in which all wait, and has it go on: that ends system calls with `EINTR` that
+/// have a timeout set, `recv(2)`, `send(2)` and `epoll_wait(2)` among them (`signal(7)`).
+pub(crate) fn interrupt(pid: u32) -> Outcome {
+    wait_for_state(pid, "S")?;
+    signal(pid, Signal::STOP)?;
+    wait_for_state(pid, "T")?;
+    signal(pid, Signal::CONT)
+}
+
+/// Waits until all threads of process `pid` are in the state `letter` (`proc_pid_stat(5)`).
+fn wait_for_state(pid: u32, letter: &str) -> Outcome {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let threads = fs::read_dir(format!("/proc/{pid}/task"))?.flatten();
+        let mut states = threads.filter_map(|thread| serve::state(&thread.path()));
+        // Under a debugger it is a small letter.
+        if states.all(|state| state.eq_ignore_ascii_case(letter)) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("the threads of {pid} never were in state {letter}").into());
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -153,6 +182,7 @@ impl Setup {
             scratch.path().display().to_string(),
         ];
         arguments.extend(self.settings);
+        fs::write(serve::journal(scratch.path()), "")?;
         let gate = Gate::at(&serve::gate(scratch.path()))?;
         let process = Process::start(&arguments)?;
         let endpoint = process.hear("listening on ")?.parse()?;
@@ -183,10 +213,6 @@ impl ServerProcess {
     /// Asks one thing by a client of its own.
     pub(crate) fn ask(&self, text: &str) -> Outcome<String> {
         self.client()?.ask(text)
-    }
-
-    pub(crate) fn directory(&self) -> &Path {
-        self.scratch.path()
     }
 
     pub(crate) fn tell(&mut self, command: &str) -> Outcome {
@@ -226,6 +252,14 @@ impl ServerProcess {
         self.report()
     }
 
+    /// Shuts the server down and waits until it drains.
+    pub(crate) fn drain(&mut self) -> Outcome {
+        self.tell("stop")?;
+        self.wait_until("stopping", 1)?;
+        // Commands that come in together are obeyed before the drain begins; this one comes after.
+        self.status().map(drop)
+    }
+
     /// Waits until the server has stopped.
     pub(crate) fn report(&self) -> Outcome<Facts> {
         Ok(Facts::parse(&self.process.hear("report")?))
@@ -243,24 +277,27 @@ impl ServerProcess {
         Ok(Facts::parse(&self.process.hear("closed")?))
     }
 
+    /// Waits until `step` has been taken so often.
+    pub(crate) fn wait_for_steps(&self, step: &str, number: usize) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        while self
+            .journal()?
+            .iter()
+            .filter(|taken| *taken == step)
+            .count()
+            < number
+        {
+            if Instant::now() > deadline {
+                return Err(format!("{step} was not taken {number} times").into());
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
     /// The steps that were taken so far, in their order.
     pub(crate) fn journal(&self) -> Outcome<Vec<String>> {
-        let text = match fs::read_to_string(serve::journal(self.scratch.path())) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            text => text?,
-        };
+        let text = fs::read_to_string(serve::journal(self.scratch.path()))?;
         Ok(text.lines().map(str::to_owned).collect())
     }
-}
-
-/// Fails with both values unless they are equal.
-pub(crate) fn equal<A, B>(found: A, wanted: B, what: &str) -> Outcome
-where
-    A: PartialEq<B> + std::fmt::Debug,
-    B: std::fmt::Debug,
-{
-    if found == wanted {
-        return Ok(());
-    }
-    Err(format!("{what}: found {found:?}, wanted {wanted:?}").into())
 }

@@ -13,8 +13,7 @@ use socketserver::{
 };
 
 use crate::support::{
-    HOUR, Latch, PATIENCE, Record, Told, ask, connect_to, echo, echo_lines, read_line, rest, until,
-    within,
+    HOUR, PATIENCE, Record, Told, ask, connect_to, echo, echo_lines, read_line, rest, until, within,
 };
 
 /// Counts the calls of `handle_timeout`, and refuses if told to.
@@ -61,12 +60,18 @@ fn a_timeout_of_zero_looks_once_and_finds_who_waits() {
         .bind("127.0.0.1:0", handler_fn(echo))
         .unwrap();
     let none = server.handle_request(Some(Duration::ZERO)).unwrap();
-    assert_eq!((none, timeouts.load(Ordering::SeqCst)), (Handled::TimedOut, 1));
+    assert_eq!(
+        (none, timeouts.load(Ordering::SeqCst)),
+        (Handled::TimedOut, 1)
+    );
     let mut client = connect_to(server.local_address().inet().unwrap());
     client.write_all(b"hello").unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     let handled = within(move || server.handle_request(Some(Duration::ZERO))).unwrap();
-    assert_eq!((handled, timeouts.load(Ordering::SeqCst)), (Handled::Served, 1));
+    assert_eq!(
+        (handled, timeouts.load(Ordering::SeqCst)),
+        (Handled::Served, 1)
+    );
     assert_eq!(rest(&mut client).unwrap(), b"hello");
 }
 
@@ -80,7 +85,10 @@ fn the_timeout_does_not_bound_the_request_itself() {
         assert_eq!(ask(&mut client, "slow\n"), "slow\n");
     }
     drop(client);
-    assert_eq!(within(move || run.join().unwrap()).unwrap(), Handled::Served);
+    assert_eq!(
+        within(move || run.join().unwrap()).unwrap(),
+        Handled::Served
+    );
 }
 
 #[test]
@@ -103,27 +111,30 @@ fn one_call_serves_one_of_those_who_wait() {
 
 #[test]
 fn on_threads_a_request_is_only_started_and_close_drains_it() {
-    let latch = Latch::default();
-    let work = {
-        let latch = latch.clone();
-        move |connection: &mut Connection| {
-            latch.wait();
-            connection.writer().write_all(b"done\n")
-        }
+    let work = |connection: &mut Connection| {
+        until("the drain begins", || connection.is_draining());
+        connection.writer().write_all(b"done\n")
     };
-    let mut threading = ThreadingTcpServer::bind("127.0.0.1:0", handler_fn(work.clone())).unwrap();
+    let mut threading = ThreadingTcpServer::bind("127.0.0.1:0", handler_fn(work)).unwrap();
     let mut pool = PoolTcpServer::bind("127.0.0.1:0", handler_fn(work)).unwrap();
     let mut first = connect_to(threading.local_address().inet().unwrap());
     let mut second = connect_to(pool.local_address().inet().unwrap());
-    assert_eq!(threading.handle_request(Some(PATIENCE)).unwrap(), Handled::Started);
-    assert_eq!(pool.handle_request(Some(PATIENCE)).unwrap(), Handled::Started);
-    second.write_all(b"the byte that a parked connection waits for").unwrap();
+    assert_eq!(
+        threading.handle_request(Some(PATIENCE)).unwrap(),
+        Handled::Started
+    );
+    assert_eq!(
+        pool.handle_request(Some(PATIENCE)).unwrap(),
+        Handled::Started
+    );
+    second
+        .write_all(b"the byte that a parked connection waits for")
+        .unwrap();
     assert_eq!(threading.handle().connection_count(), 1);
     let closing = [
         thread::spawn(move || threading.close()),
         thread::spawn(move || pool.close()),
     ];
-    latch.open();
     for client in [&mut first, &mut second] {
         assert_eq!(rest(client).unwrap(), b"done\n");
     }
@@ -168,7 +179,8 @@ fn a_refused_request_is_told_as_refused() {
 fn a_shutdown_ends_the_wait_for_a_request_and_only_that_one() {
     let mut server = TcpServer::bind("127.0.0.1:0", handler_fn(echo)).unwrap();
     let handle = server.handle();
-    let waiting = thread::spawn(move || server.handle_request(None).map(|handled| (handled, server)));
+    let waiting =
+        thread::spawn(move || server.handle_request(None).map(|handled| (handled, server)));
     handle.shutdown();
     let (handled, mut server) = within(move || waiting.join().unwrap()).unwrap();
     assert_eq!(handled, Handled::Stopped);
@@ -186,10 +198,16 @@ fn a_datagram_is_a_request_too() {
     let address = server.local_address().inet().unwrap();
     for text in [&b"hello"[..], b""] {
         client.send_to(text, address).unwrap();
-        assert_eq!(server.handle_request(Some(PATIENCE)).unwrap(), Handled::Served);
+        assert_eq!(
+            server.handle_request(Some(PATIENCE)).unwrap(),
+            Handled::Served
+        );
         let mut answer = [0; 16];
         let (count, from) = client.recv_from(&mut answer).unwrap();
-        assert_eq!((&answer[..count], from), (&text.to_ascii_uppercase()[..], address));
+        assert_eq!(
+            (&answer[..count], from),
+            (&text.to_ascii_uppercase()[..], address)
+        );
     }
 }
 
@@ -205,7 +223,10 @@ fn a_loop_around_it_tells_of_a_lowered_limit_once() {
     for _ in 0..5 {
         server.handle_request(Some(Duration::ZERO)).unwrap();
     }
-    assert_eq!(record.count(|told| matches!(told, Told::LimitLowered(..))), 1);
+    assert_eq!(
+        record.count(|told| matches!(told, Told::LimitLowered(..))),
+        1
+    );
 }
 
 #[test]
@@ -233,7 +254,10 @@ fn what_was_started_lives_on_between_calls() {
     let mut clients = Vec::new();
     for _ in 0..3 {
         clients.push(connect_to(address));
-        assert_eq!(server.handle_request(Some(PATIENCE)).unwrap(), Handled::Started);
+        assert_eq!(
+            server.handle_request(Some(PATIENCE)).unwrap(),
+            Handled::Started
+        );
         for client in &mut clients {
             assert_eq!(ask(client, "hi\n"), "hi\n");
         }

@@ -69,7 +69,13 @@ fn handle_error_alone_hears_of_the_failure_while_the_connection_is_open() {
     struct Keep(Arc<AtomicUsize>);
     impl Hooks for Keep {
         fn handle_error(&self, error: &Error, server: &ServerHandle) {
-            assert!(matches!(error, Error::Handler { step: Step::Handle, .. }));
+            assert!(matches!(
+                error,
+                Error::Handler {
+                    step: Step::Handle,
+                    ..
+                }
+            ));
             assert_eq!(server.connection_count(), 1);
             self.0.fetch_add(1, Ordering::SeqCst);
             DefaultHooks.handle_error(error, server);
@@ -84,7 +90,10 @@ fn handle_error_alone_hears_of_the_failure_while_the_connection_is_open() {
     within(move || server.stop()).unwrap();
     assert_eq!(hooks.0.load(Ordering::SeqCst), 1);
     let failures = record.failures();
-    assert!(failures.len() == 1 && failures[0].contains("as it was told"), "{failures:?}");
+    assert!(
+        failures.len() == 1 && failures[0].contains("as it was told"),
+        "{failures:?}"
+    );
 }
 
 #[test]
@@ -137,11 +146,16 @@ fn a_panic_in_verify_request_refuses_that_request_and_the_loop_goes_on() {
     let server = serve(Bomb("verify_request"), &record);
     for number in 1..=3 {
         assert_eq!(rest(&mut connect(&server)).unwrap(), b"");
-        until("it is told", || record.times(&Told::Refused(Refusal::Verify)) == number);
+        until("it is told", || {
+            record.times(&Told::Refused(Refusal::Verify)) == number
+        });
     }
     within(move || server.stop()).unwrap();
     let failures = record.failures();
-    assert!(failures[0].contains("the hook verify_request panicked"), "{failures:?}");
+    assert!(
+        failures[0].contains("the hook verify_request panicked"),
+        "{failures:?}"
+    );
 }
 
 #[test]
@@ -163,7 +177,10 @@ fn a_panic_in_handle_error_takes_the_default_and_costs_one_request() {
     assert_eq!(ask(&mut connect(&server), "hi\n"), "hi\n");
     within(move || server.stop()).unwrap();
     let failures = record.failures().join("\n");
-    assert!(failures.contains("the hook handle_error panicked"), "{failures}");
+    assert!(
+        failures.contains("the hook handle_error panicked"),
+        "{failures}"
+    );
     assert!(failures.contains("as it was told"), "{failures}");
 }
 
@@ -193,7 +210,9 @@ fn service_actions_are_called_though_nothing_happens() {
     }
     let count = Count::default();
     let server = serve(count.clone(), &Record::default());
-    until("it was called ten times", || count.0.load(Ordering::SeqCst) >= 10);
+    until("it was called ten times", || {
+        count.0.load(Ordering::SeqCst) >= 10
+    });
     within(move || server.stop()).unwrap();
 }
 
@@ -243,7 +262,12 @@ impl RequestHandler for Steps {
 #[test]
 fn finish_runs_if_and_only_if_setup_succeeded() {
     let all = ["setup", "handle", "finish"];
-    for (fails_in, wanted) in [("", &all[..]), ("setup", &all[..1]), ("handle", &all), ("finish", &all)] {
+    for (fails_in, wanted) in [
+        ("", &all[..]),
+        ("setup", &all[..1]),
+        ("handle", &all),
+        ("finish", &all),
+    ] {
         for panics in [false, true] {
             let notes = Arc::new(std::sync::Mutex::default());
             let record = Record::default();
@@ -292,7 +316,7 @@ fn a_watched_pipe_calls_back_until_the_callback_has_had_enough() {
         write.write_all(&[*byte]).unwrap();
         until("it is heard", || calls.load(Ordering::SeqCst) == number + 1);
     }
-    write.write_all(b"unheard").unwrap();
+    let _ = write.write_all(b"unheard");
     assert_eq!(ask(&mut connect(&server), "served\n"), "served\n");
     within(move || server.stop()).unwrap();
     assert_eq!(calls.load(Ordering::SeqCst), 3);

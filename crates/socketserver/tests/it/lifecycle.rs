@@ -1,20 +1,18 @@
 //! Starting and stopping: from anywhere, at any time, and again.
 
 use std::io::Write;
-use std::net::TcpListener;
 use std::ops::ControlFlow;
-use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Duration;
 
 use socketserver::{
     Builder, Connection, Engine, Error, Forking, Hooks, Pool, Sequential, ServerHandle, Stop, Tcp,
-    TcpServer, Threading, ThreadingTcpServer, UnixStream, handler_fn,
+    TcpServer, Threading, ThreadingTcpServer, handler_fn,
 };
 
 use crate::support::{
-    Latch, address_of, ask, connect, connect_to, connect_unix, echo, echo_lines, engines, flood,
-    rest, until, until_empty, within,
+    Latch, address_of, ask, connect, connect_to, echo, echo_lines, engines, flood, rest, until,
+    within,
 };
 
 #[test]
@@ -44,7 +42,10 @@ fn a_late_shutdown_does_not_end_the_next_run() {
     let run = thread::spawn(move || server.serve_forever());
     until("it serves", || second.is_serving());
     assert!(!second.is_stopping());
-    assert_eq!(ask(&mut connect_to(address), "still here\n"), "still here\n");
+    assert_eq!(
+        ask(&mut connect_to(address), "still here\n"),
+        "still here\n"
+    );
     second.shutdown();
     within(move || run.join().unwrap()).unwrap();
 }
@@ -283,68 +284,6 @@ fn a_guard_that_is_dropped_stops_its_server() {
 }
 
 #[test]
-fn a_tcp_listener_that_is_shut_down_ends_the_loop_with_its_name() {
-    for engine in engines() {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let other = socket.try_clone().unwrap();
-        let server = Builder::new(Tcp::default(), engine)
-            .adopt(socket, handler_fn(echo))
-            .unwrap()
-            .start()
-            .unwrap();
-        let endpoint = server.endpoint().to_string();
-        rustix::net::shutdown(&other, rustix::net::Shutdown::Both).unwrap();
-        let error = within(move || server.wait()).unwrap_err();
-        assert!(matches!(error, Error::Listener { .. }), "{error}");
-        assert!(error.to_string().contains(&endpoint), "{error}");
-    }
-}
-
-#[test]
-fn a_unix_listener_that_is_shut_down_ends_the_loop() {
-    let directory = crate::support::Directory::new();
-    let socket = UnixListener::bind(directory.path("gone")).unwrap();
-    let other = socket.try_clone().unwrap();
-    let server = Builder::new(UnixStream::default(), Threading::default())
-        .adopt(socket, handler_fn(echo))
-        .unwrap()
-        .start()
-        .unwrap();
-    rustix::net::shutdown(&other, rustix::net::Shutdown::Both).unwrap();
-    let error = within(move || server.wait()).unwrap_err();
-    assert!(matches!(error, Error::Listener { .. }), "{error}");
-}
-
-/// Nobody is abandoned because a listener is gone: what runs is drained as in a shutdown.
-#[test]
-fn who_is_connected_is_drained_when_a_listener_is_gone() {
-    let directory = crate::support::Directory::new();
-    let path = directory.path("beside");
-    for engine in crate::support::parallel_engines() {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let other = socket.try_clone().unwrap();
-        let mut server = Builder::new(Tcp::default(), engine)
-            .adopt(socket, handler_fn(echo_lines))
-            .unwrap();
-        server
-            .listen(UnixStream::default(), &path, handler_fn(echo_lines))
-            .unwrap();
-        let server = server.start().unwrap();
-        let handle = server.handle().clone();
-        let mut idle = connect(&server);
-        assert_eq!(ask(&mut idle, "hi\n"), "hi\n");
-        let mut beside = connect_unix(&path);
-        assert_eq!(ask(&mut beside, "hi\n"), "hi\n");
-        rustix::net::shutdown(&other, rustix::net::Shutdown::Both).unwrap();
-        assert_eq!(rest(&mut idle).unwrap(), b"");
-        assert_eq!(rest(&mut beside).unwrap(), b"");
-        drop((idle, beside));
-        within(move || server.wait()).unwrap_err();
-        until_empty(&handle);
-    }
-}
-
-#[test]
 fn forking_refuses_to_serve_in_a_process_with_threads_and_says_why() {
     let server = Builder::new(Tcp::default(), Forking::default())
         .bind("127.0.0.1:0", handler_fn(echo))
@@ -352,7 +291,10 @@ fn forking_refuses_to_serve_in_a_process_with_threads_and_says_why() {
     let error = server.start().unwrap().wait().unwrap_err();
     assert!(matches!(error, Error::Engine { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("forking") && text.contains("threads"), "{text}");
+    assert!(
+        text.contains("forking") && text.contains("threads"),
+        "{text}"
+    );
 }
 
 #[test]

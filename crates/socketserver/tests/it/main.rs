@@ -5,11 +5,15 @@
 mod support;
 
 #[cfg(test)]
+mod closing;
+#[cfg(test)]
 mod defects;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod gone;
 #[cfg(test)]
 mod handle_request;
 #[cfg(test)]
@@ -28,6 +32,8 @@ mod processes;
 mod telemetry;
 #[cfg(test)]
 mod timeouts;
+#[cfg(test)]
+mod traces;
 #[cfg(test)]
 mod transports;
 #[cfg(test)]
