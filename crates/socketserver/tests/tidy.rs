@@ -342,7 +342,10 @@ fn the_guide_names_every_limit_reason_event_hook_and_option() {
             of("live/registry.rs", "struct DrainReport"),
         ),
         ("07-shutdown.md", of("server.rs", "enum Handled")),
-        ("05-many-to-many.md", of("outbox.rs", "enum Overflow")),
+        (
+            "05-many-to-many.md",
+            of("outbox/overflow.rs", "enum Overflow"),
+        ),
         ("11-the-command.md", options),
     ];
     let mut violations = Vec::new();

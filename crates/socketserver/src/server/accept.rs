@@ -12,14 +12,14 @@ use super::source::{Admission, Source, Taken, back_off};
 use crate::clock::earlier;
 use crate::engine::{Engine, Place};
 use crate::error::Error;
-use crate::telemetry::{Event, Refusal};
+use crate::telemetry::{Event, Refusal, Telemetry};
 use crate::wait::{Interest, is_shut_down};
 
 /// Requests that are accepted in a row before the loop looks at everything else again.
 const BATCH: usize = 64;
 
 /// Requests of one queue that are still served in a drain; a datagram socket may never run dry.
-pub(super) const DRAIN_BATCH: usize = 4096;
+const DRAIN_BATCH: usize = 4096;
 
 /// Errors in a row, each of a connection of its own, after which accepting pauses all the same.
 const FAILURES: u32 = 32;
@@ -64,6 +64,20 @@ impl Gate {
 
     pub(super) fn begin_drain(&mut self) {
         self.drain_left = Some(DRAIN_BATCH);
+    }
+
+    /// Refuses who is in the queue.
+    pub(super) fn refuse_all(&mut self, telemetry: &Telemetry) {
+        let reason = Refusal::Shutdown;
+        for _ in 0..DRAIN_BATCH {
+            let Ok(peer) = self.source.refuse() else {
+                return;
+            };
+            telemetry.emit(&Event::Refused {
+                peer: &peer,
+                reason,
+            });
+        }
     }
 
     /// Whether a drain has yet to empty its queue.

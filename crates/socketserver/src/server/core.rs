@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Handled;
-use super::accept::{DRAIN_BATCH, Gate};
+use super::accept::Gate;
 use super::descriptors::{open_reserve, room_for_connections};
 use super::keeper::Keeper;
 use super::serve::GuardedHooks;
@@ -18,7 +18,7 @@ use crate::engine::{Engine, Place};
 use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::live::DrainReport;
-use crate::telemetry::{Event, Refusal};
+use crate::telemetry::Event;
 use crate::wait::{Interest, Poller, wait_readable};
 
 /// How long a server that closes waits for handshakes that are under way.
@@ -375,29 +375,14 @@ impl Core {
             .filter(|gate| gate.source.owns_queue())
         {
             gate.source.retire();
-            refuse_all(gate, &self.shared);
+            gate.refuse_all(&self.shared.telemetry);
             // A handshake that was under way ends now; its client would be reset.
             let _ = wait_readable(gate.source.fd(), Some(HANDSHAKE));
-            refuse_all(gate, &self.shared);
+            gate.refuse_all(&self.shared.telemetry);
         }
     }
 
     pub(super) fn hooks(&self) -> &GuardedHooks {
         &self.hooks
-    }
-}
-
-/// Refuses who is in the queue of `gate`.
-fn refuse_all(gate: &mut Gate, shared: &Shared) {
-    for _ in 0..DRAIN_BATCH {
-        let Ok(peer) = gate.source.refuse() else {
-            return;
-        };
-        let reason = Refusal::Shutdown;
-        let event = Event::Refused {
-            peer: &peer,
-            reason,
-        };
-        shared.telemetry.emit(&event);
     }
 }

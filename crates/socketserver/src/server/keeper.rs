@@ -240,11 +240,8 @@ impl Keeper {
                 if state.closing.contains_key(&id) {
                     return;
                 }
-                if self
-                    .poller
-                    .add(&*socket, FLUSH | id, Interest::Writable)
-                    .is_ok()
-                {
+                let added = self.poller.add(&*socket, FLUSH | id, Interest::Writable);
+                if added.is_ok() {
                     state.flushing.insert(id, (outbox, socket));
                 }
             }
