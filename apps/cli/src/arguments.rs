@@ -73,10 +73,12 @@ impl FromStr for Timeout {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "none" {
-            Ok(Self(None))
-        } else {
-            duration(text).map(|time| Self(Some(time)))
+        match text {
+            "none" => Ok(Self(None)),
+            text => match duration(text)? {
+                Duration::ZERO => Err("write none for no limit".to_owned()),
+                time => Ok(Self(Some(time))),
+            },
         }
     }
 }
@@ -121,14 +123,31 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "that is too long".to_owned())
 }
 
+/// Parses a number of bytes: `65536`, `64k` or `1M`.
+pub(crate) fn bytes(text: &str) -> Result<usize, String> {
+    let (number, unit) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'M') => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    let number = number
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit));
+    match number {
+        Some(number) if number >= 16 => Ok(number),
+        _ => Err("write a number of bytes from 16 up, as in 65536, 64k or 1M".to_owned()),
+    }
+}
+
 /// What every server command takes.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArguments {
-    /// Where to listen: tcp://HOST:PORT, udp://HOST:PORT, <unix://PATH>, <unix-dgram://PATH>, <unix://@NAME>;
-    /// may be repeated, and port 0 picks a free one
+    /// Where to listen: `tcp://HOST:PORT` or `unix://PATH`, `unix://@NAME` (echo: also `udp://HOST:PORT`,
+    /// `unix-dgram://PATH`); may be repeated, and port 0 picks a free one
     #[arg(long, value_name = "ENDPOINT", default_value = "tcp://127.0.0.1:9999")]
     pub(crate) listen: Vec<Endpoint>,
-    /// How requests are run
+    /// How requests are run; the chat runs on threading
     #[arg(long, value_enum, default_value_t = EngineName::Threading)]
     pub(crate) engine: EngineName,
     /// Threads of the pool [default: four for each processor, at least 8]
@@ -137,25 +156,43 @@ pub(crate) struct ServeArguments {
     /// Children of the forking engine at once
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_children: u16,
+    /// Connections that the kernel queues
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) backlog: u32,
+    /// Reads commands from standard input, also where it is no terminal
+    #[arg(long, conflicts_with = "no_console")]
+    pub(crate) console: bool,
+    /// Leaves standard input alone
+    #[arg(long)]
+    pub(crate) no_console: bool,
+    #[command(flatten)]
+    pub(crate) bounds: BoundArguments,
+    #[command(flatten)]
+    pub(crate) log: LogArguments,
+}
+
+/// The limits. Times are written 500ms, 60s, 5m or 1h, bytes 65536, 64k or 1M.
+#[derive(Args, Debug)]
+#[command(
+    next_help_heading = "Limits (a TIME is 500ms, 60s, 5m or 1h; BYTES are 65536, 64k or 1M)"
+)]
+pub(crate) struct BoundArguments {
     /// Requests at once; more wait in the queue
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) connections: u32,
     /// Requests at once from one address, or none; this machine is exempt
     #[arg(long, value_name = "N", default_value = "32")]
     pub(crate) per_address: Bound,
-    /// Connections that the kernel queues
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub(crate) backlog: u32,
-    /// Bytes of the longest line
-    #[arg(long, value_name = "BYTES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(16..))]
-    pub(crate) line_bytes: u32,
-    /// Bytes that wait for a slow reader before it is cut off
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    /// The longest line, its end included
+    #[arg(long, value_name = "BYTES", default_value = "64k", value_parser = bytes)]
+    pub(crate) line_bytes: usize,
+    /// What waits for a slow reader before it is cut off
+    #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = bytes)]
     pub(crate) outbox_bytes: usize,
     /// The longest silence of a peer, or none [default: 5m for echo, none for chat]
     #[arg(long, value_name = "TIME")]
     pub(crate) idle_timeout: Option<Timeout>,
-    /// The longest time for one line, or none
+    /// The longest time for a line, from its first byte to its last, or none
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) read_timeout: Timeout,
     /// The longest time a write waits for the peer to read, or none
@@ -167,18 +204,11 @@ pub(crate) struct ServeArguments {
     /// How long requests may go on after a stop
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
-    /// Reads commands from standard input, also where it is no terminal
-    #[arg(long, overrides_with = "no_console")]
-    pub(crate) console: bool,
-    /// Leaves standard input alone
-    #[arg(long, overrides_with = "console")]
-    pub(crate) no_console: bool,
-    #[command(flatten)]
-    pub(crate) log: LogArguments,
 }
 
 /// What is logged, and how.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Log")]
 pub(crate) struct LogArguments {
     /// The form of the log
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
@@ -191,14 +221,14 @@ pub(crate) struct LogArguments {
     pub(crate) quiet: bool,
 }
 
-impl ServeArguments {
+impl BoundArguments {
     /// The limits, where a silence may last `idle` unless the command line says otherwise.
     pub(crate) fn limits(&self, idle: Option<Duration>) -> Limits {
         Limits::default()
             .connections(self.connections as usize)
             .per_address(self.per_address.0)
             .exempt_local(true)
-            .line_bytes(self.line_bytes as usize)
+            .line_bytes(self.line_bytes)
             .outbox_bytes(self.outbox_bytes)
             .idle_timeout(self.idle_timeout.map_or(idle, |timeout| timeout.0))
             .read_timeout(self.read_timeout.0)
@@ -276,6 +306,17 @@ mod tests {
             "99999999999999999h",
         ] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert!("0s".parse::<Timeout>().is_err());
+    }
+
+    #[test]
+    fn bytes_may_have_units_and_are_not_too_few() {
+        assert_eq!(bytes("65536"), Ok(65_536));
+        assert_eq!(bytes("64k"), Ok(65_536));
+        assert_eq!(bytes("1M"), Ok(1 << 20));
+        for wrong in ["0", "15", "k", "64kb", "-1", "1G", "99999999999999999999k"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -27,8 +27,8 @@ pub(crate) fn run(arguments: &ChatArguments) -> Result<(), Failure> {
         options,
         |builder| {
             let builder = builder
-                .limits(common.limits(None))
-                .drain_timeout(common.drain_timeout);
+                .limits(common.bounds.limits(None))
+                .drain_timeout(common.bounds.drain_timeout);
             console.attach(signals.attach(builder))
         },
     )?;

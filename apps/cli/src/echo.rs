@@ -24,8 +24,8 @@ pub(crate) fn run(arguments: &EchoArguments) -> Result<(), Failure> {
     let engine = engine(common);
     let mut console = Console::new(common, sink, engine.place(), &[])?;
     let builder = Builder::new(streams(common), engine)
-        .limits(common.limits(Some(IDLE)))
-        .drain_timeout(common.drain_timeout);
+        .limits(common.bounds.limits(Some(IDLE)))
+        .drain_timeout(common.bounds.drain_timeout);
     let builder = console.attach(signals.attach(builder));
     let echo = Echo { raw: *raw };
     let mut server = serve::server(common, builder, move || echo, move || echo)?;
@@ -49,15 +49,18 @@ impl RequestHandler<Connection> for Echo {
         let (reader, mut writer) = connection.split();
         let mut messages = reader.messages(lines);
         let mut answer = Vec::new();
-        while let Some(goes_on) =
-            messages.next_with(|line| compose(&mut answer, &name, line.raw()))?
-        {
-            if !goes_on {
-                break;
+        loop {
+            match messages.next_with(|line| compose(&mut answer, &name, line.raw())) {
+                Ok(Some(true)) => writer.write_all(&answer)?,
+                Ok(Some(false) | None) => return Ok(()),
+                // The rest of it is discarded, and the next line is heard.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    tracing::info!("{name} sent a line that is too long");
+                    writer.write_all(format!("* {error}\n").as_bytes())?;
+                }
+                Err(error) => return Err(error),
             }
-            writer.write_all(&answer)?;
         }
-        Ok(())
     }
 }
 

@@ -15,6 +15,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::arguments::{LogArguments, LogFormat};
 
+/// Characters of a message that are logged.
+const LONGEST: usize = 1000;
+
 /// Where log lines go: standard error, or a console that draws its prompt again below them.
 #[derive(Clone, Default)]
 pub(crate) struct Sink(Arc<Mutex<Option<Redraw>>>);
@@ -140,13 +143,17 @@ impl Visit for Line {
         } else {
             &mut self.fields
         };
-        // Whatever a peer has managed to get in here, it draws nothing on the operator's terminal.
-        for c in text.chars() {
+        // Whatever a peer has managed to get in here, it draws nothing on the operator's terminal, and
+        // does not fill the disk faster than it can send.
+        for c in text.chars().take(LONGEST) {
             if c.is_control() {
                 target.extend(c.escape_debug());
             } else {
                 target.push(c);
             }
+        }
+        if text.chars().nth(LONGEST).is_some() {
+            let _ = write!(target, "… ({} bytes)", text.len());
         }
     }
 }

@@ -154,13 +154,19 @@ pub(crate) fn serve(
     let result = serve();
     console.end();
     let report = result?;
-    tracing::debug!(
-        finished = report.finished,
-        idle_closed = report.idle_closed,
-        forced = report.forced,
-        stuck = report.stuck,
-        "stopped"
-    );
+    let (finished, idle_closed) = (report.finished, report.idle_closed);
+    let (forced, stuck) = (report.forced, report.stuck);
+    if forced + stuck > 0 {
+        tracing::warn!(
+            finished,
+            idle_closed,
+            forced,
+            stuck,
+            "stopped, and cut off who was at work"
+        );
+    } else {
+        tracing::debug!(finished, idle_closed, "stopped");
+    }
     Ok(())
 }
 

@@ -163,6 +163,14 @@ fn inet(rest: &str) -> Result<Address, String> {
     {
         return Err("a port from 0 to 65535 must follow the host, as in 127.0.0.1:9999".to_owned());
     }
+    if rest.starts_with(':') {
+        return Err(
+            "a host must stand before the port: 0.0.0.0 or [::] is every address".to_owned(),
+        );
+    }
+    if rest.starts_with('[') {
+        return Err("an IPv6 address must stand in the brackets, as in [::1]:9999".to_owned());
+    }
     let mut found = rest
         .to_socket_addrs()
         .map_err(|error| format!("the host is unknown ({error})"))?;
@@ -258,6 +266,8 @@ mod tests {
             ("http://x", "none of tcp"),
             ("tcp://127.0.0.1", "port"),
             ("tcp://127.0.0.1:70000", "port"),
+            ("tcp://:0", "[::]"),
+            ("tcp://[::1:0", "brackets"),
             ("unix://", "path"),
             ("unix:///a%2", "hexadecimal"),
             ("unix:///a%+1b", "hexadecimal"),

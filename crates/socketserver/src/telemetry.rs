@@ -343,10 +343,11 @@ fn trace(event: &Event<'_>) {
             bytes_out,
             duration,
         } => {
+            let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
             if reason.is_cut() {
-                tracing::info!(id, %peer, %reason, bytes_in, bytes_out, ?duration, "cut off");
+                tracing::info!(id, %peer, %reason, bytes_in, bytes_out, duration_ms, "cut off");
             } else {
-                tracing::debug!(id, %peer, %reason, bytes_in, bytes_out, ?duration, "ended");
+                tracing::debug!(id, %peer, %reason, bytes_in, bytes_out, duration_ms, "ended");
             }
         }
         Event::Failed { error } if error.is_disconnect() => tracing::debug!(%error, "disconnected"),
@@ -355,7 +356,7 @@ fn trace(event: &Event<'_>) {
             tracing::warn!(
                 from,
                 to,
-                "the connection limit is lowered to what the descriptor limit can hold"
+                "the connection limit is lowered to what the descriptor limit can hold; ulimit -n raises it"
             );
         }
         Event::Refused { peer, reason } => tracing::debug!(%peer, %reason, "refused"),

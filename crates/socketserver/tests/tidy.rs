@@ -317,10 +317,10 @@ fn the_guide_names_every_limit_reason_event_hook_and_option() {
     let of = |file: &str, begin: &str| items(&code(&read(&sources.join(file))), begin);
     let arguments = read(&repository().join("apps/cli/src/arguments.rs"));
     let mut options = Vec::new();
-    for arguments_of in ["Serve", "Log", "Echo", "Chat", "Join"] {
+    for arguments_of in ["Serve", "Bound", "Log", "Echo", "Chat", "Join"] {
         let begin = format!("struct {arguments_of}Arguments");
         let fields = items(&code(&arguments), &begin);
-        let flattened = ["serve", "log", "endpoint"];
+        let flattened = ["serve", "bounds", "log", "endpoint"];
         let named = fields
             .iter()
             .filter(|name| !flattened.contains(&name.as_str()));

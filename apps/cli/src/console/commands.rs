@@ -66,10 +66,19 @@ impl Commands {
             "" => return Said::Something,
             "quit" => {
                 self.quit.store(true, Ordering::Relaxed);
+                let busy = server
+                    .connections()
+                    .iter()
+                    .filter(|info| !info.activity.is_idle())
+                    .count();
+                if busy > 0 {
+                    let text = "are at work and have a moment to end; an interrupt leaves at once";
+                    println!("{busy} {text}");
+                }
                 return Said::Quit;
             }
             "ps" => processes(server),
-            "stats" => format!("{:#?}\n", server.counters()),
+            "stats" => stats(server),
             "kick" => kick(rest.trim(), server),
             "help" => self.help(),
             _ => match self.extra.iter().find(|extra| extra.name == name) {
@@ -109,34 +118,70 @@ fn processes(server: &ServerHandle) -> String {
     if connections.is_empty() {
         return text;
     }
-    let _ = writeln!(
-        text,
-        "{:>6} {:<24} {:<8} {:>8} {:>10} {:>10} {:<9} WAITS FOR",
-        "ID", "PEER", "WORKER", "AGE", "IN", "OUT", "STATE"
-    );
-    for info in &connections {
-        let _ = writeln!(text, "{}", row(info));
+    let header = [
+        "ID",
+        "PEER",
+        "PID",
+        "AGE",
+        "IN",
+        "OUT",
+        "STATE",
+        "WAITS FOR",
+    ]
+    .map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(header)
+        .chain(connections.iter().map(row))
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; 8] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            // Writing to a string does not fail.
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     text
 }
 
-fn row(info: &ConnectionInfo) -> String {
-    let worker = match info.process {
-        Some(pid) => pid.to_string(),
-        None => format!("{}", info.id),
-    };
-    let state = format!("{:?}", info.activity).to_lowercase();
-    format!(
-        "{:>6} {:<24} {:<8} {:>8} {:>10} {:>10} {:<9} {}",
-        info.id,
+fn row(info: &ConnectionInfo) -> [String; 8] {
+    [
+        info.id.to_string(),
         info.peer.to_string(),
-        worker,
+        info.process
+            .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
         age(info.age),
-        info.bytes_in,
-        info.bytes_out,
-        state,
-        info.activity.waits_for().unwrap_or("-"),
-    )
+        info.bytes_in.to_string(),
+        info.bytes_out.to_string(),
+        format!("{:?}", info.activity).to_lowercase(),
+        info.activity.waits_for().unwrap_or("-").to_owned(),
+    ]
+}
+
+/// How often things have happened.
+fn stats(server: &ServerHandle) -> String {
+    let counters = server.counters();
+    let numbers = [
+        ("started", counters.started),
+        ("ended", counters.ended),
+        ("failed", counters.failed),
+        ("panicked", counters.panicked),
+        ("cut off", counters.cut),
+        ("refused", counters.refused),
+        ("accept pauses", counters.accept_pauses),
+        ("accept failures", counters.accept_failures),
+        ("replies dropped", counters.replies_dropped),
+        ("bytes in", counters.bytes_in),
+        ("bytes out", counters.bytes_out),
+    ];
+    numbers
+        .iter()
+        .fold(String::new(), |mut text, (name, number)| {
+            let _ = writeln!(text, "  {name:<16} {number}");
+            text
+        })
 }
 
 /// An age in its largest unit, and one below.

@@ -51,6 +51,10 @@ pub(super) fn bind(
     {
         bound = rustix::net::bind(&fd, &kernel);
     }
+    if bound == Err(Errno::ADDRINUSE) && address.path().is_some_and(is_other_file) {
+        let text = "a file that is no socket is in the way";
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+    }
     bound?;
     let file = match address.path() {
         Some(path) => Some(SocketFile::of(path)?),
@@ -84,6 +88,12 @@ fn lock_directory(path: &Path) -> Option<OwnedFd> {
 fn socket(kind: SocketType) -> rustix::io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)
+}
+
+/// Whether something other than a socket is at `path`.
+fn is_other_file(path: &Path) -> bool {
+    let kind = rustix::fs::lstat(path).map(|status| FileType::from_raw_mode(status.st_mode));
+    kind.is_ok_and(|kind| kind != FileType::Socket)
 }
 
 /// Removes the socket file at `path` if nobody listens on it; tells whether it did.
