@@ -195,8 +195,10 @@ impl<'o, 't> Conversation<'o, 't> {
         if let State::Connecting { link, .. } = std::mem::replace(&mut self.state, before) {
             self.state = State::Connected(link);
         }
-        if let Some(name) = self.input.nick() {
-            self.outgoing.push_first(&format!("/nick {name}\n"));
+        let nick = self.input.nick().map(|name| format!("/nick {name}\n"));
+        // One that was typed before there was a connection is sent in its place.
+        if let Some(line) = nick.filter(|line| !self.outgoing.holds(line)) {
+            self.outgoing.push_first(&line);
         }
         if self.has_connected {
             self.notice(&format!("connected again: {}", self.endpoint));

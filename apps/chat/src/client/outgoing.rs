@@ -27,6 +27,12 @@ impl Outgoing {
         self.bytes.splice(..0, line.bytes());
     }
 
+    /// Whether `line` is among what waits.
+    pub(super) fn holds(&self, line: &str) -> bool {
+        let mut lines = self.bytes.split_inclusive(|&byte| byte == b'\n');
+        lines.any(|waiting| waiting == line.as_bytes())
+    }
+
     /// Whether everything has been sent.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.len() == self.sent
@@ -106,6 +112,14 @@ mod tests {
         outgoing.push_first("/nick ada\n");
         assert_eq!(sent(&mut outgoing, 100), b"/nick ada\ntwo\nthree\n");
         assert!(outgoing.is_empty());
+    }
+
+    #[test]
+    fn a_line_that_waits_is_found_whole_only() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(b"one\n/nick adam\n/nick ada");
+        assert!(!outgoing.holds("/nick ada\n"));
+        assert!(outgoing.holds("/nick adam\n"));
     }
 
     #[test]
