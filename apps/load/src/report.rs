@@ -70,9 +70,9 @@ pub(crate) struct Options {
     /// Let the kernel place server and generator
     #[arg(long)]
     no_pin: bool,
-    /// Set `TCP_NODELAY` in the bare loop
+    /// Leave `TCP_NODELAY` unset in the bare loop; it is set by default, as in the server under test
     #[arg(long)]
-    peer_nodelay: bool,
+    peer_nagle: bool,
 }
 
 /// What was measured of each server, or why it could not be.
@@ -100,7 +100,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = Machine::look();
     machine::raise_descriptor_limit()?;
     let pinned = options.pin || (machine.cores >= 2 && !options.no_pin);
-    let launcher = Launcher::new(options.server.clone(), pinned, options.peer_nodelay)?;
+    let launcher = Launcher::new(options.server.clone(), pinned, !options.peer_nagle)?;
     let run = Run {
         options,
         launcher: &launcher,
@@ -170,7 +170,7 @@ impl Run<'_> {
             machine,
             plan: self.plan,
             pinned: self.launcher.is_pinned(),
-            peer_nodelay: self.options.peer_nodelay,
+            peer_nodelay: !self.options.peer_nagle,
             partial: self.partial(),
             answers: Vec::new(),
             scenarios: Vec::new(),

@@ -216,6 +216,7 @@ impl Outbox {
             },
         };
         let deadline = timeout.and_then(|timeout| clock.now().checked_add(timeout));
+        polled.glance();
         loop {
             let mut queue = lock(&self.0.queue);
             let Some(socket) = queue.open() else {

@@ -86,6 +86,20 @@ fn a_line_that_is_too_long_is_refused_and_the_next_is_heard() {
     assert_eq!(one.hears(), "guest-1 short");
 }
 
+/// What comes behind the rest of a line that was too long is a line like others.
+#[test]
+fn after_a_long_line_in_several_pieces_its_rest_is_dropped_and_the_next_is_heard() {
+    let room = guests();
+    let mut one = Person::join(&room);
+    one.sends("x".repeat(70_000));
+    assert_eq!(one.hears(), "* line too long, at most 65536 bytes");
+    one.sends("x".repeat(70_000));
+    one.sends("quit\nlater\n");
+    assert_eq!(one.hears(), "guest-1 later");
+    one.sends("and later\n");
+    assert_eq!(one.hears(), "guest-1 and later");
+}
+
 /// D-16: one could speak as another, forge a log line, and command the terminals of all.
 #[test]
 fn nobody_speaks_for_another_or_to_a_terminal() {

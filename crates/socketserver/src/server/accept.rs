@@ -13,7 +13,7 @@ use crate::clock::earlier;
 use crate::engine::{Engine, Place};
 use crate::error::Error;
 use crate::telemetry::{Event, Refusal, Telemetry};
-use crate::wait::{Interest, is_shut_down};
+use crate::wait::{Interest, Interrupt, is_shut_down};
 
 /// Requests that are accepted in a row before the loop looks at everything else again.
 const BATCH: usize = 64;
@@ -173,6 +173,8 @@ impl Core {
             return Ok(());
         };
         for nth in 0..BATCH.min(at_most) {
+            // Requests that were served here have taken their time.
+            self.keeper.glance();
             if self.shared.is_stopping() || !engine.has_room() || !self.shared.registry.has_room() {
                 break;
             }
@@ -217,6 +219,7 @@ impl Core {
                 };
                 let left = self.gates[number].drain_left.get_or_insert(0);
                 *left = if goes_on { *left - 1 } else { 0 };
+                self.keeper.glance();
                 if self.keeper.has_forced() {
                     return Ok(());
                 }
@@ -277,7 +280,7 @@ impl Core {
     }
 
     fn keeper_is_draining(&self) -> bool {
-        crate::wait::Interrupt::is_draining(&*self.keeper)
+        self.keeper.is_draining()
     }
 
     /// Decides what an error of accept means; tells whether there may be another request.

@@ -158,11 +158,10 @@ fn who_waits_in_a_tcp_queue_is_served_and_none_is_reset() {
         .unwrap();
     fifty_are_served(|| connect(&server), &latch, server.handle());
     let report = within(move || server.wait()).unwrap();
-    // The first was idle again when the loop came to look.
-    assert_eq!(
-        (report.finished, report.idle_closed, report.forced),
-        (50, 1, 0)
-    );
+    // The first may have been idle again when the loop came to look.
+    let all = report.finished + report.idle_closed;
+    assert_eq!((all, report.forced, report.stuck), (51, 0, 0));
+    assert!(report.finished >= 50);
 }
 
 #[test]
@@ -177,11 +176,10 @@ fn who_waits_in_a_unix_queue_is_served_and_none_is_reset() {
         .unwrap();
     fifty_are_served(|| connect_unix(&path), &latch, server.handle());
     let report = within(move || server.wait()).unwrap();
-    // The first was idle again when the loop came to look.
-    assert_eq!(
-        (report.finished, report.idle_closed, report.forced),
-        (50, 1, 0)
-    );
+    // The first may have been idle again when the loop came to look.
+    let all = report.finished + report.idle_closed;
+    assert_eq!((all, report.forced, report.stuck), (51, 0, 0));
+    assert!(report.finished >= 50);
 }
 
 #[test]

@@ -5,7 +5,11 @@
 mod support;
 
 #[cfg(test)]
+mod busy;
+#[cfg(test)]
 mod closing;
+#[cfg(test)]
+mod codecs;
 #[cfg(test)]
 mod defects;
 #[cfg(test)]
@@ -27,7 +31,13 @@ mod outbox;
 #[cfg(test)]
 mod overflow;
 #[cfg(test)]
+mod panics;
+#[cfg(test)]
 mod processes;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod robustness;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]

@@ -6,10 +6,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socketserver::{Builder, Connection, Tcp, Threading, handler_fn};
+use socketserver::{
+    Builder, Connection, Handled, Limits, Tcp, Threading, ThreadingTcpServer, handler_fn,
+};
 
 use crate::support::{
-    Record, Told, ask, child, connect_to, echo_lines, is_child, read_line, until, within,
+    Latch, PATIENCE, Record, Told, ask, child, connect_to, echo_lines, is_child, read_line, reset,
+    rest, run_in_child, until, until_empty, within,
 };
 
 /// The descriptor limit of the child.
@@ -152,4 +155,83 @@ fn a_process_without_descriptors_says_so_once_serves_whom_it_has_and_refuses_the
         matches!(next.read(&mut [0; 5]), Ok(5))
     });
     assert_eq!(server.end(), "1 paused 1 resumed 1");
+}
+
+/// How many descriptors this process has open.
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Serves one client, whose handler holds an outbox when its server is dropped.
+fn drop_a_server_at_work() {
+    let latch = Latch::default();
+    let waits = latch.clone();
+    let hold = move |connection: &mut Connection| {
+        let outbox = connection.outbox()?;
+        waits.wait();
+        outbox.push(&b"bye\n"[..]).map_err(io::Error::other)
+    };
+    let mut server = ThreadingTcpServer::bind("127.0.0.1:0", handler_fn(hold)).unwrap();
+    let mut client = connect_to(server.local_address().inet().unwrap());
+    let handled = server.handle_request(Some(PATIENCE)).unwrap();
+    assert_eq!(handled, Handled::Started);
+    drop(server);
+    latch.open();
+    assert_eq!(rest(&mut client).unwrap(), b"bye\n");
+}
+
+#[test]
+fn a_server_that_is_dropped_while_a_handler_holds_an_outbox_leaves_no_descriptor() {
+    const NAME: &str =
+        "processes::a_server_that_is_dropped_while_a_handler_holds_an_outbox_leaves_no_descriptor";
+    if !is_child(NAME) {
+        return run_in_child(NAME);
+    }
+    let before = descriptors();
+    for _ in 0..20 {
+        drop_a_server_at_work();
+    }
+    until("all is closed", || descriptors() <= before);
+}
+
+/// Queues more than the peer has room for, and then waits for the peer.
+fn overfill(connection: &mut Connection) -> io::Result<()> {
+    let outbox = connection.outbox()?;
+    while outbox.queued_bytes() == 0 {
+        outbox
+            .push(vec![b'm'; 64 << 10])
+            .map_err(io::Error::other)?;
+    }
+    io::copy(&mut connection.reader(), &mut io::sink()).map(drop)
+}
+
+#[test]
+fn an_outbox_with_messages_left_keeps_no_descriptor_of_a_connection_that_has_ended() {
+    const NAME: &str = "processes::an_outbox_with_messages_left_keeps_no_descriptor_of_a_connection_that_has_ended";
+    if !is_child(NAME) {
+        return run_in_child(NAME);
+    }
+    let server = Builder::new(Tcp::default(), Threading::default())
+        .limits(Limits::default().outbox_bytes(1 << 20))
+        .bind("127.0.0.1:0", handler_fn(overfill))
+        .unwrap()
+        .start()
+        .unwrap();
+    let before = descriptors();
+    for round in 0..20 {
+        let client = connect_to(server.endpoint().address().inet().unwrap());
+        let handle = server.handle();
+        until("something waits", || {
+            let infos = handle.connections();
+            infos.iter().any(|info| info.activity.is_idle())
+        });
+        if round % 2 == 0 {
+            assert!(handle.disconnect(round + 1));
+        } else {
+            reset(client);
+        }
+        until_empty(handle);
+    }
+    until("all is closed", || descriptors() <= before);
+    within(move || server.stop()).unwrap();
 }

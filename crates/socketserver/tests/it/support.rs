@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socketserver::{
-    BlockingEngine, Connection, EndReason, Event, Observer, Pool, Refusal, Running, Sequential,
-    ServerHandle, Threading,
+    Activity, BlockingEngine, Connection, EndReason, Event, Observer, Pool, Refusal, Running,
+    Sequential, ServerHandle, Threading,
 };
 
 /// How long a test waits for what must happen.
@@ -234,6 +234,25 @@ pub(crate) fn read_line(client: &mut (impl Read + ?Sized)) -> String {
 pub(crate) fn ask(client: &mut (impl Client + ?Sized), line: &str) -> String {
     client.write_all(line.as_bytes()).unwrap();
     read_line(client)
+}
+
+/// Sends `bytes` and waits until the handler, having received all that was sent, waits for more.
+pub(crate) fn send_and_wait(client: &mut TcpStream, server: &Running, bytes: &[u8]) {
+    let received = || {
+        server
+            .handle()
+            .connections()
+            .first()
+            .map_or(0, |info| info.bytes_in)
+    };
+    let before = received();
+    client.write_all(bytes).unwrap();
+    until("it waits for more", || {
+        let infos = server.handle().connections();
+        infos.iter().any(|info| {
+            info.bytes_in == before + bytes.len() as u64 && info.activity == Activity::Reading
+        })
+    });
 }
 
 /// Reads to the end of input; a reset is an error.
