@@ -143,19 +143,28 @@ impl Live {
 
     /// Lets it end in good order: every read that would wait sees the end of input.
     pub(crate) fn drain(&self) {
-        let reach = lock(&self.reach);
+        self.note_idle();
+        self.end_input();
+    }
+
+    /// Notes, for the report of a drain, whether it is idle at this moment.
+    fn note_idle(&self) {
         let activity = self.activity();
-        if activity.is_idle() && !matches!(*reach, Reach::Nothing) {
-            let unheard = if activity == Activity::Queued {
-                UNHEARD
-            } else {
-                0
-            };
-            let idle_at = (self.gauges.bytes_in.load(Ordering::Relaxed) + 1) | unheard;
-            self.gauges.idle_at.store(idle_at, Ordering::Relaxed);
+        if !activity.is_idle() || matches!(*lock(&self.reach), Reach::Nothing) {
+            return;
         }
+        let unheard = if activity == Activity::Queued {
+            UNHEARD
+        } else {
+            0
+        };
+        let idle_at = (self.gauges.bytes_in.load(Ordering::Relaxed) + 1) | unheard;
+        self.gauges.idle_at.store(idle_at, Ordering::Relaxed);
+    }
+
+    fn end_input(&self) {
         self.gauges.drained.store(true, Ordering::Release);
-        if let Reach::Socket(socket) = &*reach {
+        if let Reach::Socket(socket) = &*lock(&self.reach) {
             socket.end_reading();
         }
     }

@@ -180,8 +180,12 @@ impl Registry {
             seats.drain = Some(DrainReport::default());
             seats.live.values().cloned().collect()
         };
-        for live in live {
-            live.drain();
+        // First all are looked at: the end of one may let another be served, and be idle again.
+        for live in &live {
+            live.note_idle();
+        }
+        for live in &live {
+            live.end_input();
         }
     }
 
