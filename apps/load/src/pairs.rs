@@ -34,7 +34,7 @@ const fn against_the_bare_loop(title: &'static str, work: Work) -> Question {
 }
 
 /// The questions, in the order of the report.
-pub(crate) const QUESTIONS: [Question; 5] = [
+pub(crate) const QUESTIONS: [Question; 6] = [
     against_the_bare_loop("threading ÷ std threads, 1 connection", Work::PingPong(1)),
     against_the_bare_loop(
         "threading ÷ std threads, 100 connections",
@@ -44,6 +44,13 @@ pub(crate) const QUESTIONS: [Question; 5] = [
         "threading ÷ std threads, 1000 connections",
         Work::PingPong(1000),
     ),
+    Question {
+        upper: Server::Unbounded,
+        ..against_the_bare_loop(
+            "threading, no timeouts ÷ std threads, 1000 connections",
+            Work::PingPong(1000),
+        )
+    },
     against_the_bare_loop("threading ÷ std threads, connect-echo-close", Work::Churn),
     Question {
         title: "Python article echo ÷ threading with prefix and log, 100 connections",

@@ -265,7 +265,9 @@ impl Run<'_> {
     }
 
     fn wanted(&self) -> impl Iterator<Item = Server> {
-        let all = ECHO_SERVERS.into_iter().chain([Server::Addressed]);
+        let all = ECHO_SERVERS
+            .into_iter()
+            .chain([Server::Unbounded, Server::Addressed]);
         all.filter(|&server| self.wants(server))
     }
 

@@ -25,6 +25,8 @@ pub(crate) enum Engine {
 pub(crate) enum Server {
     /// Ours, echoing byte for byte.
     Raw(Engine),
+    /// Ours, echoing byte for byte, with no bound on a wait: as much as the bare loop does.
+    Unbounded,
     /// Ours, doing the work of the article's program: a prefix and a log line for each message.
     Addressed,
     /// One that this program brings along.
@@ -49,6 +51,7 @@ impl Server {
             Self::Raw(Engine::Threading) => "engine threading",
             Self::Raw(Engine::Forking) => "engine forking",
             Self::Raw(Engine::Pool) => "engine pool",
+            Self::Unbounded => "engine threading, no timeouts",
             Self::Addressed => "engine threading, prefix and log",
             Self::Peer(Peer::StdThreads) => "peer std threads",
             Self::Peer(Peer::PythonThreading) => "peer Python ThreadingTCPServer",
@@ -64,7 +67,9 @@ impl Server {
             Self::Raw(Engine::Forking) => 30,
             // A request handler on the pool holds one of its 8 threads from the first byte on.
             Self::Raw(Engine::Pool) => 8,
-            Self::Raw(Engine::Threading) | Self::Addressed | Self::Peer(_) => 1000,
+            Self::Raw(Engine::Threading) | Self::Unbounded | Self::Addressed | Self::Peer(_) => {
+                1000
+            }
         }
     }
 
@@ -72,7 +77,9 @@ impl Server {
     pub(crate) fn reply(self) -> Reply {
         match self {
             Self::Addressed | Self::Peer(Peer::PythonArticle) => Reply::Addressed,
-            Self::Raw(_) | Self::Peer(Peer::PythonThreading | Peer::StdThreads) => Reply::Same,
+            Self::Raw(_)
+            | Self::Unbounded
+            | Self::Peer(Peer::PythonThreading | Peer::StdThreads) => Reply::Same,
         }
     }
 
@@ -154,7 +161,7 @@ impl Launcher {
         command.push("--".into());
         match server {
             Server::Peer(peer) => command.extend(self.peer_arguments(peer)),
-            Server::Raw(_) | Server::Addressed => {
+            Server::Raw(_) | Server::Unbounded | Server::Addressed => {
                 command.push(OsString::from(&self.command));
                 command.extend(our_arguments(server).into_iter().map(OsString::from));
             }
@@ -178,12 +185,15 @@ impl Launcher {
 pub(crate) fn our_arguments(server: Server) -> Vec<&'static str> {
     let engine = match server {
         Server::Raw(engine) => engine,
-        Server::Addressed | Server::Peer(_) => Engine::Threading,
+        Server::Unbounded | Server::Addressed | Server::Peer(_) => Engine::Threading,
     };
     let mut arguments = vec!["echo", "--engine", engine.argument()];
     arguments.extend(["--listen", "tcp://127.0.0.1:0", "--no-console"]);
-    if matches!(server, Server::Raw(_)) {
+    if matches!(server, Server::Raw(_) | Server::Unbounded) {
         arguments.extend(["--raw", "-q"]);
+    }
+    if server == Server::Unbounded {
+        arguments.extend(["--idle-timeout", "none", "--write-timeout", "none"]);
     }
     arguments
 }

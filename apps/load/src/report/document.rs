@@ -92,6 +92,7 @@ fn method(findings: &Findings) -> String {
 - Connect-echo-close: 50 at a time connect, echo one message, and the client closes; its time is from the connect to the reply.
 - *threading* and its sisters are `socketserver {raw}`, each with its engine.
   *std threads* is `TcpListener::incoming` and `thread::spawn`, a 16 KiB buffer on the stack, `read` and `write_all`; it {nodelay} `TCP_NODELAY`.
+  It bounds no wait, where *threading* has an idle timeout, for which the kernel sets a timer each time a read waits; *threading, no timeouts* is `socketserver {unbounded}`, and does as much as the bare loop.
   *Python ThreadingTCPServer* is `recv` and `sendall`.
   *Python article echo* decodes, puts the client's address before the text, encodes, sends, and logs a line with the time; *threading with prefix and log*, which is `socketserver {addressed}`, does the same work.
   The log goes to `/dev/null`. Both Python servers have a backlog of 1024 instead of 5, so that it is not the retransmission of SYNs that is measured.
@@ -99,6 +100,7 @@ fn method(findings: &Findings) -> String {
         slice = plan.slice.as_millis(),
         warm_up = plan.warm_up.as_millis(),
         raw = our_arguments(Server::Raw(Engine::Threading)).join(" "),
+        unbounded = our_arguments(Server::Unbounded).join(" "),
         addressed = our_arguments(Server::Addressed).join(" "),
     )
 }
