@@ -48,7 +48,7 @@ impl<'a, C: Codec> Messages<'a, C> {
     /// # Errors
     ///
     /// What the codec says of bytes that are no message, after which it can be called again; else as
-    /// [`read`](Read::read).
+    /// [`read`](std::io::Read::read).
     pub fn next_with<T>(
         &mut self,
         receive: impl FnOnce(C::Message<'_>) -> T,
