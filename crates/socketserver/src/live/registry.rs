@@ -262,6 +262,11 @@ impl Ticket {
         self.live.reason(self.outcome)
     }
 
+    /// The present, by the clock of the server.
+    pub(crate) fn now(&self) -> Instant {
+        self.registry.clock.now()
+    }
+
     /// Tells that the child serving the request did not end by itself, unless it was told to.
     pub(crate) fn report_child(&self, reason: String) {
         if self.live.cut_reason().is_none() {

@@ -23,6 +23,8 @@ pub(crate) struct Closing {
     discarded: usize,
     /// Whether the last look left something to read.
     has_more: bool,
+    /// When it began to close.
+    since: Instant,
     ticket: Ticket,
 }
 
@@ -44,6 +46,8 @@ impl Closing {
         ticket: Ticket,
         peer_has_ended: bool,
     ) -> Self {
+        // Who sees it closing may count on the deadline to stand.
+        let since = ticket.now();
         ticket.live.now(Activity::Closing);
         let has_waiting = outbox.as_ref().is_some_and(Outbox::end);
         let phase = if has_waiting {
@@ -58,6 +62,7 @@ impl Closing {
             peer_has_ended,
             discarded: 0,
             has_more: false,
+            since,
             ticket,
         };
         if phase == Phase::Lingering {
@@ -70,6 +75,11 @@ impl Closing {
     /// The number of the connection.
     pub(crate) fn id(&self) -> u64 {
         self.ticket.live.id
+    }
+
+    /// When it began to close.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
     }
 
     /// Whether it can be dropped.

@@ -262,7 +262,7 @@ impl Keeper {
                     .add(&closing, CLOSE | id, closing.interest())
                     .is_ok()
                 {
-                    let deadline = self.closing_deadline(state, &closing);
+                    let deadline = self.bound(state, &closing, closing.since());
                     state.closing.insert(id, (closing, deadline));
                     // Between its last try and now it may have become ready, which is told once.
                     self.advance(state, id);
@@ -271,13 +271,11 @@ impl Keeper {
         }
     }
 
-    fn closing_deadline(&self, state: &mut State, closing: &Closing) -> Option<Instant> {
-        let deadline = closing.deadline(self.shared.clock.now(), &self.shared.limits);
-        if let Some(deadline) = deadline {
-            state
-                .deadlines
-                .push(std::cmp::Reverse((deadline, closing.id())));
-        }
+    /// Notes when `closing`, which waits since `since`, has waited long enough.
+    fn bound(&self, state: &mut State, closing: &Closing, since: Instant) -> Option<Instant> {
+        let deadline = closing.deadline(since, &self.shared.limits);
+        let entry = deadline.map(|deadline| std::cmp::Reverse((deadline, closing.id())));
+        state.deadlines.extend(entry);
         deadline
     }
 
@@ -288,7 +286,8 @@ impl Keeper {
         };
         let waits_anew = closing.advance(self.shared.limits.linger_bytes);
         if waits_anew && !closing.is_done() {
-            deadline = self.closing_deadline(state, &closing);
+            let now = self.shared.clock.now();
+            deadline = self.bound(state, &closing, now);
         }
         if (waits_anew || closing.has_more()) && !closing.is_done() {
             // What is there already is told anew.
