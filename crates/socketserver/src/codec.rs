@@ -6,6 +6,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::limits::Limits;
+
 mod chunks;
 mod delimited;
 mod length_prefixed;
@@ -22,6 +24,11 @@ pub use netstrings::Netstrings;
 pub trait Codec: Send + 'static {
     /// A message: borrowed from the input, or made of it.
     type Message<'a>;
+
+    /// The codec for a server with these limits, when the handler does not make one itself.
+    fn for_limits(limits: &Limits) -> Self
+    where
+        Self: Sized;
 
     /// Looks for a message at the beginning of `input`, which is not empty.
     ///

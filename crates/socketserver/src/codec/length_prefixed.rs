@@ -2,6 +2,7 @@
 
 use super::delimited::{overlong, truncated};
 use super::{Codec, Decoded, Input};
+use crate::limits::Limits;
 
 /// The order of the bytes of a number.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -19,6 +20,9 @@ pub enum ByteOrder {
 /// A message longer than the limit is [`Decoded::Invalid`]; nothing behind it can be found, so the rest
 /// of the input is discarded as it comes. Input that ends in the middle of a message is an error of the
 /// kind `UnexpectedEof`.
+///
+/// A message handler that makes none gets lengths of 4 bytes, the most significant first, and messages
+/// of at most [`Limits::line_bytes`](crate::Limits#structfield.line_bytes) bytes without them.
 ///
 /// ```
 /// use socketserver::codec::{ByteOrder, Codec, Decoded, Input, LengthPrefixed};
@@ -75,6 +79,11 @@ impl LengthPrefixed {
 impl Codec for LengthPrefixed {
     type Message<'a> = &'a [u8];
 
+    fn for_limits(limits: &Limits) -> Self {
+        Self::new(4, ByteOrder::Big, limits.line_bytes)
+    }
+
+    #[inline]
     fn frame_bytes(&self) -> Option<usize> {
         Some(self.limit.saturating_add(self.size))
     }

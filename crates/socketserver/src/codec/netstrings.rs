@@ -4,12 +4,16 @@ use std::io;
 
 use super::delimited::{overlong, truncated};
 use super::{Codec, Decoded, Input};
+use crate::limits::Limits;
 
 /// Cuts input into netstrings: a length in decimal digits, a colon, the message, a comma.
 ///
 /// A message longer than the limit, and what is no netstring, is [`Decoded::Invalid`]; nothing behind it
 /// can be found, so the rest of the input is discarded as it comes. Input that ends in the middle of a
 /// message is an error of the kind `UnexpectedEof`.
+///
+/// A message handler that makes none gets messages of at most
+/// [`Limits::line_bytes`](crate::Limits#structfield.line_bytes) bytes without what frames them.
 ///
 /// ```
 /// use socketserver::codec::{Codec, Decoded, Input, Netstrings};
@@ -73,6 +77,11 @@ impl Netstrings {
 impl Codec for Netstrings {
     type Message<'a> = &'a [u8];
 
+    fn for_limits(limits: &Limits) -> Self {
+        Self::new(limits.line_bytes)
+    }
+
+    #[inline]
     fn frame_bytes(&self) -> Option<usize> {
         // Twenty digits are the longest length, a colon and a comma stand around the message.
         Some(self.limit.saturating_add(22))
