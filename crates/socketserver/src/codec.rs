@@ -1,7 +1,8 @@
-//! Codecs: how a stream of bytes is cut into messages.
+//! Codecs: how a stream of bytes is cut into messages, and messages are framed.
 //!
 //! A [`Codec`] sees the bytes that have come in so far and says whether they begin with a message.
-//! It never reads, and never waits.
+//! [`Encode`] is the way back.
+//! They never read or write, and never wait.
 
 use std::io;
 use std::time::Duration;
@@ -10,12 +11,14 @@ use crate::limits::Limits;
 
 mod chunks;
 mod delimited;
+mod encode;
 mod length_prefixed;
 mod lines;
 mod netstrings;
 
 pub use chunks::Chunks;
 pub use delimited::Delimited;
+pub use encode::Encode;
 pub use length_prefixed::{ByteOrder, LengthPrefixed};
 pub use lines::{Line, Lines};
 pub use netstrings::Netstrings;

@@ -1,6 +1,8 @@
 //! Chunks: whatever has come in is a message.
 
-use super::{Codec, Decoded, Input};
+use std::io;
+
+use super::{Codec, Decoded, Encode, Input};
 use crate::limits::Limits;
 
 /// Takes input as it comes: no message ends where the network happens to cut it, so this suits
@@ -30,5 +32,14 @@ impl Codec for Chunks {
             message: input,
             used: input.len(),
         }
+    }
+}
+
+impl Encode<[u8]> for Chunks {
+    /// Appends the bytes as they are; it never fails.
+    #[inline]
+    fn encode(&self, message: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+        output.extend_from_slice(message);
+        Ok(())
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
-use super::{Codec, Decoded, Input};
+use super::encode::{too_long, unencodable};
+use super::{Codec, Decoded, Encode, Input};
 use crate::limits::Limits;
 
 /// Cuts input at a delimiter, which is not part of the message.
@@ -121,6 +122,27 @@ impl Codec for Delimited {
             message: &input[..end],
             used,
         }
+    }
+}
+
+impl Encode<[u8]> for Delimited {
+    /// Appends the message and its delimiter; `InvalidInput` also for a message that has the
+    /// delimiter in it, or whose end and the delimiter make an earlier one.
+    #[inline]
+    fn encode(&self, message: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+        if message.len() > self.limit {
+            return Err(too_long(message.len(), self.limit));
+        }
+        let start = output.len();
+        output.extend_from_slice(message);
+        output.extend_from_slice(self.delimiter.needle());
+        if self.delimiter.find(&output[start..]) == Some(message.len()) {
+            return Ok(());
+        }
+        output.truncate(start);
+        Err(unencodable(
+            "the message has its delimiter in it".to_owned(),
+        ))
     }
 }
 

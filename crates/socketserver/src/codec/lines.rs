@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use memchr::memchr;
 
-use super::{Codec, Decoded, Input};
+use super::encode::{too_long, unencodable};
+use super::{Codec, Decoded, Encode, Input};
 use crate::limits::Limits;
 
 /// Cuts input into [`Line`]s.
@@ -172,6 +173,25 @@ impl Codec for Lines {
         } else {
             self.pause
         }
+    }
+}
+
+impl Encode<[u8]> for Lines {
+    /// Appends the text and a line feed; `InvalidInput` also for a text with a line feed in it, or with
+    /// a carriage return at its end, which would be taken for a part of the line's.
+    #[inline]
+    fn encode(&self, text: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+        if text.len() >= self.limit {
+            return Err(too_long(text.len().saturating_add(1), self.limit));
+        }
+        if text.ends_with(b"\r") || memchr(b'\n', text).is_some() {
+            return Err(unencodable(
+                "the line has the end of a line in it".to_owned(),
+            ));
+        }
+        output.extend_from_slice(text);
+        output.push(b'\n');
+        Ok(())
     }
 }
 

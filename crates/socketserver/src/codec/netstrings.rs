@@ -1,9 +1,10 @@
 //! Netstrings: `5:hello,`.
 
-use std::io;
+use std::io::{self, Write};
 
 use super::delimited::{overlong, truncated};
-use super::{Codec, Decoded, Input};
+use super::encode::too_long;
+use super::{Codec, Decoded, Encode, Input};
 use crate::limits::Limits;
 
 /// Cuts input into netstrings: a length in decimal digits, a colon, the message, a comma.
@@ -116,6 +117,20 @@ impl Codec for Netstrings {
             return self.lose(input, truncated());
         }
         Decoded::Incomplete
+    }
+}
+
+impl Encode<[u8]> for Netstrings {
+    /// Appends the length, a colon, the message and a comma.
+    #[inline]
+    fn encode(&self, message: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+        if message.len() > self.limit {
+            return Err(too_long(message.len(), self.limit));
+        }
+        write!(output, "{}:", message.len())?;
+        output.extend_from_slice(message);
+        output.push(b',');
+        Ok(())
     }
 }
 
