@@ -15,6 +15,7 @@ mod encode;
 mod length_prefixed;
 mod lines;
 mod netstrings;
+mod parsed;
 
 pub use chunks::Chunks;
 pub use delimited::Delimited;
@@ -22,6 +23,7 @@ pub use encode::Encode;
 pub use length_prefixed::{ByteOrder, LengthPrefixed};
 pub use lines::{Line, Lines};
 pub use netstrings::Netstrings;
+pub use parsed::{Parse, Parsed};
 
 /// Cuts a stream of bytes into messages.
 pub trait Codec: Send + 'static {
