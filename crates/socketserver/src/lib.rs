@@ -78,6 +78,7 @@ pub mod transport;
 
 pub mod codec;
 mod outbox;
+mod turn;
 
 mod request;
 
@@ -103,12 +104,16 @@ pub use engine::{
     BlockingEngine, Engine, Forking, Place, Pool, Sequential, SharedMemory, Task, Threading,
 };
 pub use error::{Error, Step, Stop};
-pub use handler::{Handler, RequestHandler, Requests, RunsOn, handler_fn};
+pub use handler::{
+    Factory, Handler, MessageHandler, Messages, Next, RequestHandler, Requests, RunsOn, handler_fn,
+};
 pub use hooks::{DefaultHooks, Hooks, Verdict};
 pub use limits::Limits;
 pub use live::{Activity, ConnectionInfo, DrainReport};
 pub use outbox::{Outbox, Overflow, PushError};
-pub use request::{Accepted, Connection, Datagram, Messages, Reader, ReaderLines, Writer};
+pub use request::{
+    Accepted, Connection, Datagram, Peer, Reader, ReaderLines, ReaderMessages, Resumer, Writer,
+};
 pub use server::*;
 pub use telemetry::{Counters, EndReason, Event, Observer, Refusal};
 pub use transport::{

@@ -171,7 +171,7 @@ impl<T, E: Engine> Server<T, E> {
             source,
         })?;
         let endpoint = Endpoint::new(transport.scheme(&address), address);
-        let factory = listen::erase(factory);
+        let factory = H::factory(factory);
         self.core
             .add(<U::Accepted as Sealed>::source(endpoint, listener, factory));
         Ok(())
