@@ -20,12 +20,14 @@ use crate::wait::Waiter;
 mod driven;
 mod forking;
 mod pool;
+mod reactor;
 mod sequential;
 mod threading;
 
 pub(crate) use driven::{Driven, Wants};
 pub use forking::Forking;
 pub use pool::Pool;
+pub use reactor::{Driver, Reactor};
 pub use sequential::Sequential;
 pub use threading::Threading;
 

@@ -101,7 +101,8 @@ pub use clock::Clock;
 pub use control::ServerHandle;
 pub use endpoint::{Endpoint, ParseEndpointError, Scheme};
 pub use engine::{
-    BlockingEngine, Engine, Forking, Place, Pool, Sequential, SharedMemory, Task, Threading,
+    BlockingEngine, Driver, Engine, Forking, Place, Pool, Reactor, Sequential, SharedMemory, Task,
+    Threading,
 };
 pub use error::{Error, Step, Stop};
 pub use handler::{

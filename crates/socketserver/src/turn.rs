@@ -10,7 +10,7 @@ use crate::outbox::{Flusher, Way};
 use crate::wait::Waiter;
 
 /// Who drives a message handler's connection.
-pub(crate) trait Driver: Flusher {
+pub(crate) trait Conductor: Flusher {
     /// Goes on with the connection at `seat`, which paused for the `pause`th time.
     fn resume(&self, seat: u64, pause: u32);
 }
@@ -23,7 +23,7 @@ pub(crate) struct Turn {
     pub(crate) output: Vec<u8>,
     /// How to wait, on a thread that may.
     pub(crate) waiter: Option<Waiter>,
-    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) conductor: Arc<dyn Conductor>,
     /// How outboxes of connections at a seat are sent.
     pub(crate) way: fn(u64) -> Way,
 }
@@ -40,12 +40,12 @@ impl fmt::Debug for Turn {
 const KEPT: usize = 256 << 10;
 
 impl Turn {
-    pub(crate) fn new(driver: Arc<dyn Driver>, way: fn(u64) -> Way) -> Self {
+    pub(crate) fn new(conductor: Arc<dyn Conductor>, way: fn(u64) -> Way) -> Self {
         Self {
             now: Moment::default(),
             output: Vec::new(),
             waiter: None,
-            driver,
+            conductor,
             way,
         }
     }

@@ -13,6 +13,10 @@ use rustix::io::Errno;
 
 use crate::clock::Clock;
 
+mod events;
+
+pub(crate) use events::{Events, Ready};
+
 /// What to wait for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Interest {
@@ -22,6 +26,16 @@ pub(crate) enum Interest {
     Writable,
     /// Any change on the reading side, told once a change.
     Changes,
+    /// Any change on either side, told once a change.
+    AllChanges,
+    /// Something to read, told once and then not again until it is waited for anew.
+    ReadableOnce,
+    /// Something to read or room to write, told as `ReadableOnce`.
+    AnythingOnce,
+    /// Room to write, told as `ReadableOnce`.
+    WritableOnce,
+    /// Nothing but the end of the connection, told as `ReadableOnce`.
+    EndOnce,
 }
 
 /// A set of descriptors that a loop waits on (`epoll(7)`).
@@ -99,12 +113,20 @@ impl AsFd for Poller {
 }
 
 fn flags(interest: Interest) -> epoll::EventFlags {
+    const IN: epoll::EventFlags = epoll::EventFlags::IN;
     match interest {
-        Interest::Readable => epoll::EventFlags::IN,
+        Interest::Readable => IN,
         Interest::Writable => epoll::EventFlags::OUT,
-        Interest::Changes => {
-            epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET
+        Interest::Changes => IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET,
+        Interest::AllChanges => {
+            IN | epoll::EventFlags::RDHUP | epoll::EventFlags::OUT | epoll::EventFlags::ET
         }
+        Interest::ReadableOnce => IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ONESHOT,
+        Interest::AnythingOnce => {
+            IN | epoll::EventFlags::RDHUP | epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT
+        }
+        Interest::WritableOnce => epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT,
+        Interest::EndOnce => epoll::EventFlags::ONESHOT,
     }
 }
 

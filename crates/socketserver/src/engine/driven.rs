@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::outbox::Outbox;
@@ -19,6 +20,8 @@ pub(crate) struct Wants {
     pub(crate) room: bool,
     /// To be closed.
     pub(crate) is_over: bool,
+    /// To be attended to at this time, if nothing else happens.
+    pub(crate) at: Option<Moment>,
 }
 
 /// A connection that is driven: it is given its input, and never waits.
@@ -53,8 +56,10 @@ pub(crate) trait Driven: Send {
     fn outbox(&self) -> Option<&Outbox>;
     /// When the peer's silence ends it.
     fn idle_deadline(&self) -> Option<Moment>;
-    /// When else to attend to it.
-    fn deadline(&self) -> Option<Moment>;
+    /// How long that silence is.
+    fn idle_timeout(&self) -> Option<Duration>;
+    /// Whether closing it leaves nothing to wait for.
+    fn closes_at_once(&self) -> bool;
     /// Closes it in good order.
     fn close(self: Box<Self>);
     /// Serves it to its end on this thread, which may wait; tells how it ended.

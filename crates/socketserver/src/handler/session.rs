@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::clock::Moment;
 use crate::codec::{Codec, Decoded, Input};
 use crate::engine::Wants;
 use crate::error::{Error, Step, Stop, catch, is_stop};
@@ -322,7 +323,14 @@ impl<H: MessageHandler> Session<H> {
             input: self.phase == Phase::Open && !self.is_held(),
             room,
             is_over: is_over && !self.link.is_in_flight,
+            at: self.deadline(),
         }
+    }
+
+    /// When to attend to it for another reason than silence.
+    fn deadline(&self) -> Option<Moment> {
+        self.link.peek()?;
+        self.link.deadline(self.quiet_after())
     }
 
     /// Calls `tick` if it is time.

@@ -320,7 +320,7 @@ impl Link {
     fn outbox(&mut self, turn: &Turn) -> &Outbox {
         let (socket, live) = (Arc::clone(&self.socket), Arc::clone(self.live()));
         let shared = Arc::clone(self.site.server.shared());
-        let flusher: Arc<dyn Flusher> = turn.driver.clone();
+        let flusher: Arc<dyn Flusher> = turn.conductor.clone();
         let way = (turn.way)(self.seat);
         self.outbox
             .get_or_insert_with(|| Outbox::new(socket, live, shared, &flusher, way))
@@ -401,6 +401,12 @@ impl Link {
         Some(self.active.after(timeout))
     }
 
+    /// Whether its idle timeout is another than that of the others.
+    pub(crate) fn has_own_idle_timeout(&self) -> bool {
+        self.peek()
+            .is_some_and(|extra| extra.idle_timeout.is_some())
+    }
+
     pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
         self.extra().idle_timeout = Some(timeout);
     }
@@ -421,6 +427,9 @@ impl Link {
             add(started.map(|(started, timeout)| started.after(timeout)));
             let quiet = quiet.filter(|_| !extra.was_quiet);
             add(quiet.map(|quiet| self.active.after(quiet)));
+        }
+        if extra.idle_timeout.is_some() {
+            add(self.idle_deadline());
         }
         let stuck = extra.stuck.zip(self.limits().write_timeout);
         add(stuck.map(|((since, _), timeout)| since.after(timeout)));

@@ -12,7 +12,7 @@ use crate::codec::Encode;
 use crate::control::ServerHandle;
 use crate::endpoint::Endpoint;
 use crate::outbox::Outbox;
-use crate::turn::{Driver, Turn};
+use crate::turn::{Conductor, Turn};
 
 /// Who is at the other end of a message handler's connection, for the length of a call.
 ///
@@ -102,7 +102,7 @@ impl Peer<'_> {
     pub fn resumer(&mut self) -> Resumer {
         Resumer {
             pause: self.link.extra().begin_pause(),
-            driver: Arc::clone(&self.turn.driver),
+            conductor: Arc::clone(&self.turn.conductor),
             seat: self.link.seat,
         }
     }
@@ -165,7 +165,7 @@ impl AsFd for Peer<'_> {
 /// The handler's [`resumed`](crate::MessageHandler::resumed) is called, and then hears messages again.
 #[must_use = "dropped, it ends the pause"]
 pub struct Resumer {
-    driver: Arc<dyn Driver>,
+    conductor: Arc<dyn Conductor>,
     seat: u64,
     pause: u32,
 }
@@ -185,6 +185,6 @@ impl Resumer {
 
 impl Drop for Resumer {
     fn drop(&mut self) {
-        self.driver.resume(self.seat, self.pause);
+        self.conductor.resume(self.seat, self.pause);
     }
 }

@@ -15,7 +15,7 @@ use crate::outbox::{Flusher, Outbox, Way};
 use crate::request::{Closer, cut_error};
 use crate::socket::Received;
 use crate::telemetry::EndReason;
-use crate::turn::{Driver, Turn};
+use crate::turn::{Conductor, Turn};
 use crate::wait::{Polled, Waiter};
 use crate::wake::Waker;
 
@@ -37,7 +37,7 @@ impl Flusher for Alone {
     }
 }
 
-impl Driver for Alone {
+impl Conductor for Alone {
     fn resume(&self, _seat: u64, pause: u32) {
         self.resumed.store(pause, Ordering::SeqCst);
         if let Some(Some(waker)) = self.waker.get() {

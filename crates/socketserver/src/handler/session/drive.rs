@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Halt, Phase, Session};
 use crate::clock::Moment;
@@ -136,11 +137,17 @@ impl<H: MessageHandler> Driven for Session<H> {
     }
 
     fn idle_deadline(&self) -> Option<Moment> {
-        self.link.idle_deadline()
+        // One of its own has a timer.
+        let is_common = !self.link.has_own_idle_timeout();
+        self.link.idle_deadline().filter(|_| is_common)
     }
 
-    fn deadline(&self) -> Option<Moment> {
-        self.link.deadline(self.quiet_after())
+    fn idle_timeout(&self) -> Option<Duration> {
+        self.link.limits().idle_timeout
+    }
+
+    fn closes_at_once(&self) -> bool {
+        self.link.peer_has_ended && self.link.own_outbox().is_none()
     }
 
     fn close(self: Box<Self>) {
