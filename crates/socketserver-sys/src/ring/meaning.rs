@@ -1,0 +1,121 @@
+//! What the kernel's completions mean to the caller.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use super::queue::Arrived;
+use super::{
+    ACCEPT, CANCEL, Completion, GREATEST_TOKEN, Operation, RECEIVE, Ring, SEND, TOKEN_BITS, WATCH,
+};
+
+impl Ring {
+    /// What a completion means; none if it means nothing to the caller.
+    #[inline]
+    pub(super) fn meaning(&mut self, arrived: Arrived) -> Option<Completion> {
+        let token = arrived.user_data & GREATEST_TOKEN;
+        match arrived.user_data >> TOKEN_BITS {
+            RECEIVE => Some(self.received(arrived, token)),
+            SEND => self.sent(arrived, token),
+            ACCEPT => Some(accepted(arrived, token)),
+            WATCH => Some(watched(arrived, token)),
+            cancel => cancelled(arrived, cancel.checked_sub(CANCEL)?, token),
+        }
+    }
+
+    #[inline]
+    fn received(&mut self, arrived: Arrived, token: u64) -> Completion {
+        let armed = arrived.has_more();
+        let length = u32::try_from(arrived.result).unwrap_or(0);
+        if let Some(buffer) = self.buffers.take(arrived.flags, length) {
+            if length > 0 {
+                return Completion::Received {
+                    token,
+                    buffer,
+                    armed,
+                };
+            }
+            self.buffers.give_back(&buffer);
+        }
+        let Some(error) = error(arrived.result) else {
+            return Completion::Ended { token, armed };
+        };
+        match error.raw_os_error() {
+            Some(libc::ECANCELED) if !armed => Completion::Cancelled {
+                token,
+                operation: Operation::Receive,
+            },
+            code => Completion::ReceiveFailed {
+                token,
+                error,
+                starved: code == Some(libc::ENOBUFS),
+                armed,
+            },
+        }
+    }
+
+    #[inline]
+    fn sent(&mut self, arrived: Arrived, number: u64) -> Option<Completion> {
+        let (payload, token) = self.sends.release(u32::try_from(number).ok()?)?;
+        let result = usize::try_from(arrived.result);
+        Some(Completion::Sent {
+            token,
+            result: result.map_err(|_| io::Error::from_raw_os_error(-arrived.result)),
+            payload,
+        })
+    }
+}
+
+/// The error that a completion tells.
+fn error(result: i32) -> Option<io::Error> {
+    (result < 0).then(|| io::Error::from_raw_os_error(-result))
+}
+
+fn accepted(arrived: Arrived, token: u64) -> Completion {
+    let armed = arrived.has_more();
+    let socket: RawFd = arrived.result;
+    let Some(error) = error(arrived.result) else {
+        // SAFETY: the descriptor is fresh from the kernel, and told by this completion only.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        return Completion::Accepted {
+            token,
+            socket,
+            armed,
+        };
+    };
+    if error.raw_os_error() == Some(libc::ECANCELED) && !armed {
+        let operation = Operation::Accept;
+        return Completion::Cancelled { token, operation };
+    }
+    Completion::AcceptFailed {
+        token,
+        error,
+        armed,
+    }
+}
+
+fn watched(arrived: Arrived, token: u64) -> Completion {
+    let armed = arrived.has_more();
+    let Some(error) = error(arrived.result) else {
+        return Completion::Readable { token, armed };
+    };
+    if error.raw_os_error() == Some(libc::ECANCELED) && !armed {
+        let operation = Operation::Watch;
+        return Completion::Cancelled { token, operation };
+    }
+    Completion::WatchFailed {
+        token,
+        error,
+        armed,
+    }
+}
+
+/// What the end of a cancel means: if it found its target, that tells it; if not, this does.
+fn cancelled(arrived: Arrived, kind: u64, token: u64) -> Option<Completion> {
+    let operation = match kind {
+        ACCEPT => Operation::Accept,
+        RECEIVE => Operation::Receive,
+        WATCH => Operation::Watch,
+        _ => return None,
+    };
+    (arrived.result == -libc::ENOENT).then_some(Completion::Cancelled { token, operation })
+}
