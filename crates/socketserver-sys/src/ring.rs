@@ -18,6 +18,7 @@
 //! closed between an operation and the next `wait` or `submit`: [`Ring::close`] sees to that.
 //! From then on the operation holds the open file, and closing the descriptor neither ends it nor
 //! closes the connection: cancel, or call `shutdown(2)`, first.
+//! `shutdown(2)` is also what ends a send to a peer that does not read.
 //!
 //! # Sends
 //!
@@ -89,6 +90,13 @@ pub struct Settings {
 }
 
 /// An `io_uring` with its buffers, for one thread.
+///
+/// ```compile_fail
+/// fn to_another_thread(_: impl Send) {}
+/// fn is_refused(ring: socketserver_sys::ring::Ring) {
+///     to_another_thread(ring);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Ring {
     /// First, because fields are dropped in order: the `io_uring` before the memory that it uses.

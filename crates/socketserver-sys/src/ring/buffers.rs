@@ -145,6 +145,7 @@ impl Buffers {
     ///
     /// `self` must be dropped after `uring`, and be [leaked](Self::leak) if an operation of `uring`
     /// has not ended by then.
+    // SAFETY: a demand and no block; the paragraph above is what the caller keeps.
     pub(super) unsafe fn register(&mut self, uring: &IoUring, incremental: bool) -> io::Result<()> {
         let flags = if incremental { INCREMENTAL } else { 0 };
         let address = self.memory.as_ptr() as u64;

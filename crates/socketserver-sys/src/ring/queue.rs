@@ -110,6 +110,7 @@ impl Queue {
     ///
     /// The memory that `entry` names must be valid, for reading or writing as the operation does,
     /// until [`take`](Self::take) has told the operation's last completion, or for ever.
+    // SAFETY: a demand and no block; the paragraph above is what the caller keeps.
     #[inline]
     pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) {
         self.under_way += 1;
