@@ -13,27 +13,42 @@ impl Ring {
     #[inline]
     pub(super) fn meaning(&mut self, arrived: Arrived) -> Option<Completion> {
         let token = arrived.user_data & GREATEST_TOKEN;
-        match arrived.user_data >> TOKEN_BITS {
-            RECEIVE => Some(self.received(arrived, token)),
-            SEND => self.sent(arrived, token),
+        let kind = arrived.user_data >> TOKEN_BITS;
+        if kind == SEND {
+            return self.sent(arrived, token);
+        }
+        if kind == RECEIVE
+            && let Ok(length @ 1..) = u32::try_from(arrived.result)
+            && let Some(buffer) = self.buffers.take(arrived.flags, length)
+        {
+            return Some(Completion::Received {
+                token,
+                buffer,
+                armed: arrived.has_more(),
+            });
+        }
+        self.meaning_of_the_rest(arrived, kind, token)
+    }
+
+    /// What comes a few times for a connection; apart, so that the above is small where it is used.
+    #[cold]
+    fn meaning_of_the_rest(
+        &mut self,
+        arrived: Arrived,
+        kind: u64,
+        token: u64,
+    ) -> Option<Completion> {
+        match kind {
+            RECEIVE => Some(self.not_received(arrived, token)),
             ACCEPT => Some(accepted(arrived, token)),
             WATCH => Some(watched(arrived, token)),
             cancel => cancelled(arrived, cancel.checked_sub(CANCEL)?, token),
         }
     }
 
-    #[inline]
-    fn received(&mut self, arrived: Arrived, token: u64) -> Completion {
+    fn not_received(&mut self, arrived: Arrived, token: u64) -> Completion {
         let armed = arrived.has_more();
-        let length = u32::try_from(arrived.result).unwrap_or(0);
-        if let Some(buffer) = self.buffers.take(arrived.flags, length) {
-            if length > 0 {
-                return Completion::Received {
-                    token,
-                    buffer,
-                    armed,
-                };
-            }
+        if let Some(buffer) = self.buffers.take(arrived.flags, 0) {
             self.buffers.give_back(&buffer);
         }
         let Some(error) = error(arrived.result) else {
