@@ -31,8 +31,6 @@ pub(crate) struct Wants {
 pub(crate) trait Driven: Send {
     fn id(&self) -> u64;
     fn socket(&self) -> &Arc<Socket>;
-    /// Its peer, for a log.
-    fn peer(&self) -> String;
     /// It is served at `seat` from now on.
     fn take_seat(&mut self, seat: u64);
     /// Sets the handler up.
@@ -52,7 +50,7 @@ pub(crate) trait Driven: Send {
     /// under way.
     fn take_output(&mut self, turn: &mut Turn) -> Option<Vec<u8>>;
     /// What was taken has been sent.
-    fn landed(&mut self, result: io::Result<usize>);
+    fn landed(&mut self, result: io::Result<usize>, turn: &mut Turn) -> Wants;
     fn outbox(&self) -> Option<&Outbox>;
     /// When the peer's silence ends it.
     fn idle_deadline(&self) -> Option<Moment>;
