@@ -325,6 +325,7 @@ impl<H: MessageHandler> Session<H> {
         Wants {
             input: self.phase == Phase::Open && !self.is_held(),
             room,
+            landing: is_over || self.link.own_outbox().is_some() || self.is_held(),
             is_over: is_over && !self.link.is_sending(),
             at: self.deadline(),
         }

@@ -308,6 +308,7 @@ impl Link {
         }
         if self.outbox.is_none() && !self.is_in_flight {
             self.is_in_flight = true;
+            self.live().sent(turn.output.len());
             if turn.output.len() > LARGE {
                 self.owes = true;
                 self.watch_output(turn.now);

@@ -75,7 +75,15 @@ impl Hall {
         seat: u64,
         call: impl FnOnce(&mut dyn Driven, &mut Turn) -> Wants,
     ) -> Option<Wants> {
-        let driven = self.seats.get(seat)?.driven.as_deref_mut()?;
+        let slot = self.seats.get(seat)?;
+        let has_landed = slot.has(Mark::HasLanded);
+        if has_landed {
+            slot.mark(Mark::HasLanded, false);
+        }
+        let driven = slot.driven.as_deref_mut()?;
+        if has_landed {
+            driven.landed(Ok(()), &mut self.turn);
+        }
         self.watched.calls(driven.id());
         let wants = call(driven, &mut self.turn);
         self.watched.is_back();

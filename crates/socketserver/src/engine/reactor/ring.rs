@@ -203,29 +203,30 @@ impl RingPort {
             bytes.clear();
             self.outputs.push(bytes);
         }
-        let mut needs_attention = true;
+        let Some(slot) = hall.seats.get(seat) else {
+            return;
+        };
         if token == seat {
-            let wants = hall.call(seat, |driven, turn| driven.landed(result, turn));
-            if wants.is_some_and(|wants| !wants.is_over) {
-                needs_attention = false;
+            if let (Ok(_), false) = (&result, slot.has(Mark::AwaitsLanding)) {
+                // It is told when it is called next; its memory would have to be fetched for this.
+                slot.mark(Mark::HasLanded, true);
+                return;
             }
-            if let Some(wants) = wants.filter(|wants| !wants.is_over) {
-                self.meet(hall, seat, wants);
-            }
-        } else if let Some(slot) = hall.seats.get(seat) {
-            needs_attention = slot.has(Mark::AwaitsRoom) || !slot.has(Mark::Listens);
-            if let Some(outbox) = slot.driven.as_deref().and_then(|driven| driven.outbox()) {
-                outbox.landed(result);
-            }
+            hall.call(seat, |driven, turn| {
+                driven.landed(result.map(drop), turn);
+                Wants::default()
+            });
+        } else if let Some(outbox) = outbox_at(hall, seat) {
+            outbox.landed(result);
         }
-        let outbox = hall.seats.get(seat).and_then(|slot| {
-            let driven = slot.driven.as_deref()?;
-            driven.outbox().cloned()
-        });
-        if let Some(outbox) = outbox {
+        if let Some(outbox) = outbox_at(hall, seat) {
             self.take_off(hall, seat, &outbox);
         }
-        if needs_attention {
+        let is_busy = hall
+            .seats
+            .get(seat)
+            .is_some_and(|slot| slot.has(Mark::Listens) && !slot.has(Mark::AwaitsRoom));
+        if !is_busy {
             attend(self, hall, seat);
         }
     }
@@ -270,6 +271,11 @@ impl RingPort {
         }
         self.starved = starved;
     }
+}
+
+fn outbox_at(hall: &mut Hall, seat: u64) -> Option<Outbox> {
+    let slot = hall.seats.get(seat)?;
+    slot.driven.as_deref()?.outbox().cloned()
 }
 
 /// Notes whether the kernel goes on to receive.
@@ -330,6 +336,7 @@ impl Port for RingPort {
             return;
         };
         slot.mark(Mark::AwaitsRoom, wants.room);
+        slot.mark(Mark::AwaitsLanding, wants.landing);
         if wants.input != slot.has(Mark::Receives) {
             self.listen(hall, seat);
         }

@@ -121,13 +121,11 @@ impl<H: MessageHandler> Driven for Session<H> {
         }
     }
 
-    fn landed(&mut self, result: io::Result<usize>, turn: &mut Turn) -> Wants {
+    fn landed(&mut self, result: io::Result<()>, turn: &mut Turn) {
         self.link.landed();
-        match result {
-            Ok(count) => self.link.live().sent(count),
-            Err(error) => self.fail(error, turn),
+        if let Err(error) = result {
+            self.fail(error, turn);
         }
-        self.wants(turn)
     }
 
     fn outbox(&self) -> Option<&Outbox> {
