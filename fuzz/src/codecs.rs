@@ -68,7 +68,11 @@ impl<'a> Plan<'a> {
     ) {
         let mut output = Vec::new();
         let mut expected = Found::default();
-        for message in self.pieces() {
+        // Where there is no limit, also one that is too long for a length of a byte.
+        let long = self
+            .bytes
+            .repeat(usize::from(self.limit == usize::MAX) * 64);
+        for message in self.pieces().into_iter().chain([self.bytes, &long]) {
             let framed = frame(message);
             let again = decode(&framed);
             let is_found = again.errors == 0 && again.messages == [message];
