@@ -32,6 +32,8 @@ pub use threading::Threading;
 pub enum Place {
     /// On the thread in `serve_forever`, one after another.
     Caller,
+    /// On an event loop of the engine's.
+    Loop,
     /// In a child process.
     Process,
     /// On another thread.

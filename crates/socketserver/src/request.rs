@@ -10,6 +10,7 @@ mod connection;
 mod datagram;
 mod messages;
 mod reader;
+mod replies;
 mod writer;
 
 pub(crate) use close::Closing;

@@ -282,6 +282,11 @@ impl Telemetry {
         self.cells.snapshot()
     }
 
+    /// Whether anybody sees the events of a request, beside the counters.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observer.is_some() || tracing::enabled!(tracing::Level::DEBUG)
+    }
+
     /// Counts `event`, traces it, and tells the observer, whose panic is its own affair.
     pub(crate) fn emit(&self, event: &Event<'_>) {
         self.count(event);

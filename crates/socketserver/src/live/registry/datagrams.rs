@@ -1,0 +1,117 @@
+//! Datagrams that are served where they are received, one after another: they take no seat.
+//!
+//! Nobody but the serving thread could meet one in the registry, so they are not listed there; they
+//! are numbered, limited, told and counted as all others.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use socketserver_sys::gauges::{Gauges, GaugesCell};
+
+use super::super::{Live, Reach, lock};
+use super::Registry;
+use crate::address::Address;
+use crate::endpoint::Endpoint;
+use crate::telemetry::{EndReason, Event};
+
+/// A datagram whose handler is done, until its replies have been sent.
+#[derive(Debug)]
+pub(crate) struct HandledDatagram {
+    id: u64,
+    pub(crate) peer: Address,
+    reason: EndReason,
+    bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    duration: Duration,
+}
+
+impl Registry {
+    /// What datagrams that come in by `endpoint` can be served with, one after another.
+    pub(crate) fn unseated(&self, endpoint: &Arc<Endpoint>) -> Arc<Live> {
+        let endpoint = Arc::clone(endpoint);
+        Arc::new(Live {
+            id: 0,
+            peer: Address::Unnamed,
+            endpoint,
+            started: self.clock.now(),
+            gauges: GaugesCell::Own(Gauges::default()),
+            reach: Mutex::new(Reach::Nothing),
+        })
+    }
+
+    /// Whether the limit per address lets one more of `peer` live.
+    pub(crate) fn admits(&self, peer: &Address) -> bool {
+        let (Some(origin), Some(limit)) = (self.origin(peer, None), self.limits.per_address) else {
+            return true;
+        };
+        let seats = lock(&self.seats);
+        seats.origins.get(&origin).copied().unwrap_or(0) < limit
+    }
+
+    /// Makes `live` that of the next datagram, and tells that it has started.
+    ///
+    /// The clock is read only if somebody watches.
+    pub(crate) fn begin_datagram(&self, live: &mut Arc<Live>, peer: Address) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let started = self.time_if_observed().unwrap_or(live.started);
+        if let Some(live) = Arc::get_mut(live) {
+            live.id = id;
+            live.peer = peer;
+            live.started = started;
+            live.gauges = GaugesCell::Own(Gauges::default());
+        } else {
+            *live = Arc::new(Live {
+                id,
+                peer,
+                endpoint: Arc::clone(&live.endpoint),
+                started,
+                gauges: GaugesCell::Own(Gauges::default()),
+                reach: Mutex::new(Reach::Nothing),
+            });
+        }
+        self.telemetry.emit(&Event::Started {
+            id,
+            peer: &live.peer,
+        });
+    }
+
+    /// Notes what became of the datagram of `live`, whose handler is done.
+    pub(crate) fn handled(&self, live: &mut Arc<Live>, reason: EndReason) -> HandledDatagram {
+        let now = self.time_if_observed().unwrap_or(live.started);
+        HandledDatagram {
+            id: live.id,
+            reason,
+            bytes_in: live.gauges.bytes_in.load(Ordering::Relaxed),
+            bytes_out: live.gauges.bytes_out.load(Ordering::Relaxed),
+            duration: now.saturating_duration_since(live.started),
+            peer: match Arc::get_mut(live) {
+                Some(live) => std::mem::replace(&mut live.peer, Address::Unnamed),
+                None => live.peer.clone(),
+            },
+        }
+    }
+
+    /// Tells that a datagram has ended.
+    pub(crate) fn end_datagram(&self, handled: &HandledDatagram) {
+        self.telemetry.emit(&Event::Ended {
+            id: handled.id,
+            peer: &handled.peer,
+            reason: handled.reason,
+            bytes_in: handled.bytes_in,
+            bytes_out: handled.bytes_out,
+            duration: handled.duration,
+        });
+    }
+
+    /// Counts datagrams that ended in a drain.
+    pub(crate) fn count_finished(&self, count: usize) {
+        if let Some(report) = &mut lock(&self.seats).drain {
+            report.finished += count;
+        }
+    }
+
+    fn time_if_observed(&self) -> Option<Instant> {
+        self.telemetry.is_observed().then(|| self.clock.now())
+    }
+}
