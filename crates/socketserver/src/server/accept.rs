@@ -251,7 +251,7 @@ impl Core {
             Ok(None) => self.accept_one(number, engine, admission),
             Ok(Some(batch)) => {
                 self.accept_works_again(number);
-                self.gates[number].handled = Some(batch.last);
+                self.gates[number].handled = batch.last;
                 return Ok((batch.count, batch.goes_on));
             }
             Err(error) => self.accept_failed(number, error),

@@ -64,8 +64,8 @@ pub(super) struct Batch {
     pub(super) count: usize,
     /// Whether there may be another at once.
     pub(super) goes_on: bool,
-    /// What became of the last one.
-    pub(super) last: Handled,
+    /// What became of the last one, if there was any.
+    pub(super) last: Option<Handled>,
 }
 
 /// What a source needs to make a task.

@@ -92,6 +92,8 @@ pub(super) struct PacketListener {
     buffer: Vec<u8>,
     /// What receives many at once.
     inbound: Inbound,
+    /// Shares in `reply` that were given back: to take one of them costs less than to make one.
+    replies: Vec<Arc<ReplySocket>>,
 }
 
 impl PacketListener {
@@ -106,6 +108,7 @@ impl PacketListener {
             reply,
             buffer: vec![0; datagram_bytes.saturating_add(1)],
             inbound: Inbound::new(datagram_bytes),
+            replies: Vec::new(),
             _file: file,
         })
     }
@@ -136,7 +139,7 @@ impl Listener for PacketListener {
         into: &mut VecDeque<(Packet, Address)>,
     ) -> io::Result<bool> {
         let at_most = at_most.min(RECEIVED_AT_ONCE);
-        let reply = &self.reply;
+        let (reply, replies) = (&self.reply, &mut self.replies);
         let count = self.inbound.receive(&self.fd, at_most, |received| {
             let Received {
                 payload,
@@ -144,7 +147,7 @@ impl Listener for PacketListener {
                 peer,
             } = received;
             let peer = peer.map_or(Address::Unnamed, |peer| Address::from_kernel(&peer));
-            let socket = Arc::clone(reply);
+            let socket = replies.pop().unwrap_or_else(|| Arc::clone(reply));
             into.push_back((
                 Packet {
                     payload,
@@ -160,6 +163,9 @@ impl Listener for PacketListener {
 
     fn take_back(&mut self, packet: Packet) {
         self.inbound.give_back(packet.payload);
+        if self.replies.len() < RECEIVED_AT_ONCE && Arc::ptr_eq(&packet.socket, &self.reply) {
+            self.replies.push(packet.socket);
+        }
     }
 
     fn local_address(&self) -> io::Result<Address> {

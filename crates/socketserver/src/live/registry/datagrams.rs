@@ -13,7 +13,7 @@ use super::super::{Live, Reach, lock};
 use super::Registry;
 use crate::address::Address;
 use crate::endpoint::Endpoint;
-use crate::telemetry::{EndReason, Event};
+use crate::telemetry::{Counters, EndReason, Event};
 
 /// A datagram whose handler is done, until its replies have been sent.
 #[derive(Debug)]
@@ -52,66 +52,74 @@ impl Registry {
     /// Makes `live` that of the next datagram, and tells that it has started.
     ///
     /// The clock is read only if somebody watches.
-    pub(crate) fn begin_datagram(&self, live: &mut Arc<Live>, peer: Address) {
+    pub(crate) fn begin_datagram(&self, live: &mut Arc<Live>, peer: &Address) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let started = self.time_if_observed().unwrap_or(live.started);
         if let Some(live) = Arc::get_mut(live) {
             live.id = id;
-            live.peer = peer;
+            copy(peer, &mut live.peer);
             live.started = started;
             live.gauges = GaugesCell::Own(Gauges::default());
         } else {
             *live = Arc::new(Live {
                 id,
-                peer,
+                peer: peer.clone(),
                 endpoint: Arc::clone(&live.endpoint),
                 started,
                 gauges: GaugesCell::Own(Gauges::default()),
                 reach: Mutex::new(Reach::Nothing),
             });
         }
-        self.telemetry.emit(&Event::Started {
-            id,
-            peer: &live.peer,
-        });
+        self.telemetry.emit(&Event::Started { id, peer });
     }
 
     /// Notes what became of the datagram of `live`, whose handler is done.
-    pub(crate) fn handled(&self, live: &mut Arc<Live>, reason: EndReason) -> HandledDatagram {
+    pub(crate) fn handled(&self, live: &Live, peer: Address, reason: EndReason) -> HandledDatagram {
         let now = self.time_if_observed().unwrap_or(live.started);
         HandledDatagram {
             id: live.id,
+            peer,
             reason,
             bytes_in: live.gauges.bytes_in.load(Ordering::Relaxed),
             bytes_out: live.gauges.bytes_out.load(Ordering::Relaxed),
             duration: now.saturating_duration_since(live.started),
-            peer: match Arc::get_mut(live) {
-                Some(live) => std::mem::replace(&mut live.peer, Address::Unnamed),
-                None => live.peer.clone(),
-            },
         }
     }
 
-    /// Tells that a datagram has ended.
-    pub(crate) fn end_datagram(&self, handled: &HandledDatagram) {
-        self.telemetry.emit(&Event::Ended {
-            id: handled.id,
-            peer: &handled.peer,
-            reason: handled.reason,
-            bytes_in: handled.bytes_in,
-            bytes_out: handled.bytes_out,
-            duration: handled.duration,
-        });
-    }
-
-    /// Counts datagrams that ended in a drain.
-    pub(crate) fn count_finished(&self, count: usize) {
+    /// Tells that datagrams have ended.
+    pub(crate) fn end_datagrams(&self, handled: &[HandledDatagram]) {
         if let Some(report) = &mut lock(&self.seats).drain {
-            report.finished += count;
+            report.finished += handled.len();
+        }
+        if !self.telemetry.is_observed() {
+            let mut sum = Counters::default();
+            for one in handled {
+                sum.count_ended(one.reason, one.bytes_in, one.bytes_out);
+            }
+            return self.telemetry.count_unobserved(&sum);
+        }
+        for one in handled {
+            self.telemetry.emit(&Event::Ended {
+                id: one.id,
+                peer: &one.peer,
+                reason: one.reason,
+                bytes_in: one.bytes_in,
+                bytes_out: one.bytes_out,
+                duration: one.duration,
+            });
         }
     }
 
     fn time_if_observed(&self) -> Option<Instant> {
         self.telemetry.is_observed().then(|| self.clock.now())
+    }
+}
+
+/// Makes `to` a copy of `from`, without an allocation if `to` has one that can be used again.
+fn copy(from: &Address, to: &mut Address) {
+    match (from, to) {
+        (Address::Abstract(from), Address::Abstract(to)) => to.clone_from(from),
+        (Address::Path(from), Address::Path(to)) => to.clone_from(from),
+        (from, to) => *to = from.clone(),
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::{Admission, Batch, Source, Taken};
 use crate::address::Address;
+use crate::control::ServerHandle;
 use crate::endpoint::Endpoint;
 use crate::engine::Place;
 use crate::live::{HandledDatagram, Ticket};
@@ -59,32 +60,39 @@ impl PacketSource {
     }
 
     /// Serves those that wait, at most so many, up to one that stops the server; tells how many.
-    fn serve_waiting(&mut self, admission: &Admission, at_most: usize) -> (usize, Handled) {
+    fn serve_waiting(&mut self, admission: &Admission, at_most: usize) -> (usize, Option<Handled>) {
         let shared = &admission.shared;
+        let server = shared.handle();
         if let Some(datagram) = &mut self.datagram {
-            datagram.set_server(shared.handle());
+            datagram.set_server(server.clone());
         }
         let is_draining = admission.keeper.is_draining();
         let mut count = 0;
-        let mut last = Handled::Served;
+        let mut last = None;
         while count < at_most
             && let Some((packet, peer)) = self.waiting.pop_front()
         {
             count += 1;
-            last = self.serve_one(admission, packet, peer);
+            last = Some(self.serve_one(admission, &server, packet, peer));
             // The rest was in the queue when the server was stopped: the drain serves it, if there is
             // one, or else the next run.
             if shared.is_stopping() && (!is_draining || shared.is_aborting()) {
                 break;
             }
         }
-        self.end_batch(admission, is_draining);
+        self.end_batch(admission);
         (count, last)
     }
 
-    fn serve_one(&mut self, admission: &Admission, packet: Packet, peer: Address) -> Handled {
+    fn serve_one(
+        &mut self,
+        admission: &Admission,
+        server: &ServerHandle,
+        packet: Packet,
+        peer: Address,
+    ) -> Handled {
         let registry = &admission.shared.registry;
-        let refusal = refusal(&packet, &peer, admission)
+        let refusal = refusal(&packet, &peer, admission, server)
             .or_else(|| (!registry.admits(&peer)).then_some(Refusal::PerAddress));
         if let Some(reason) = refusal {
             self.listener.take_back(packet);
@@ -100,21 +108,19 @@ impl PacketSource {
             }
             none => {
                 let live = registry.unseated(&self.endpoint);
-                let server = admission.shared.handle();
-                none.insert(Datagram::in_batches(packet, live, server))
+                none.insert(Datagram::in_batches(packet, live, server.clone()))
             }
         };
-        registry.begin_datagram(datagram.live(), peer);
+        registry.begin_datagram(datagram.live(), &peer);
         datagram.begin(self.handled.len());
-        let live = Arc::clone(datagram.live());
-        let reason = serve(&self.factory, datagram, &live.peer, &admission.hooks);
-        drop(live);
-        self.handled.push(registry.handled(datagram.live(), reason));
+        let reason = serve(&self.factory, datagram, &peer, &admission.hooks);
+        let handled = registry.handled(datagram.live(), peer, reason);
+        self.handled.push(handled);
         Handled::Served
     }
 
     /// Sends the replies of a batch, and tells of each datagram that it has ended.
-    fn end_batch(&mut self, admission: &Admission, is_draining: bool) {
+    fn end_batch(&mut self, admission: &Admission) {
         let (registry, telemetry) = (&admission.shared.registry, &admission.shared.telemetry);
         let dropped = self.datagram.as_mut().map(Datagram::end_batch);
         for dropped in dropped.into_iter().flatten() {
@@ -125,21 +131,23 @@ impl PacketSource {
                 telemetry.emit(&Event::ReplyDropped { peer });
             }
         }
-        if is_draining {
-            registry.count_finished(self.handled.len());
-        }
-        for handled in self.handled.drain(..) {
-            registry.end_datagram(&handled);
-        }
+        registry.end_datagrams(&self.handled);
+        self.handled.clear();
     }
 }
 
 /// Why a datagram is refused whoever else is served.
-fn refusal(packet: &Packet, peer: &Address, admission: &Admission) -> Option<Refusal> {
+fn refusal(
+    packet: &Packet,
+    peer: &Address,
+    admission: &Admission,
+    server: &ServerHandle,
+) -> Option<Refusal> {
     if packet.length > packet.payload.len() {
         return Some(Refusal::Oversize);
     }
-    (admission.hooks.verify_request(peer) == crate::Verdict::Refuse).then_some(Refusal::Verify)
+    (admission.hooks.verify_request_of(peer, server) == crate::Verdict::Refuse)
+        .then_some(Refusal::Verify)
 }
 
 impl Source for PacketSource {
@@ -185,7 +193,8 @@ impl Source for PacketSource {
 
     fn accept(&mut self, admission: &Admission) -> io::Result<Taken> {
         let (packet, peer) = self.next()?;
-        if let Some(reason) = refusal(&packet, &peer, admission) {
+        let server = admission.shared.handle();
+        if let Some(reason) = refusal(&packet, &peer, admission, &server) {
             return Ok(Taken::Refused(peer, reason));
         }
         let ticket =
@@ -199,7 +208,6 @@ impl Source for PacketSource {
             };
         let factory = Arc::clone(&self.factory);
         let hooks = admission.hooks.clone();
-        let server = admission.shared.handle();
         let work = move |mut ticket: Ticket| {
             let mut datagram = Datagram::new(packet, Arc::clone(&ticket.live), server);
             let peer = ticket.live.peer.clone();
