@@ -3,12 +3,13 @@
 //! [`Inbound`] receives them (`recvmmsg(2)`) and [`Outbound`] sends them (`sendmmsg(2)`); neither
 //! waits.
 
+use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::net::SocketAddrAny;
-use rustix::net::addr::SocketAddrStorage;
 
 /// The most datagrams that one call receives.
 pub const RECEIVED_AT_ONCE: usize = 32;
@@ -21,13 +22,13 @@ const OUTBOUND_BYTES: usize = 256 << 10;
 
 /// A datagram that was received.
 #[derive(Debug)]
-pub struct Received {
+pub struct Received<'a> {
     /// What was sent, cut at the size of the buffers.
     pub payload: Vec<u8>,
     /// How long it was when it was sent.
     pub length: usize,
-    /// Who sent it; `None` for a Unix socket that is not bound.
-    pub peer: Option<SocketAddrAny>,
+    /// Who sent it.
+    pub peer: &'a Name,
 }
 
 /// Receives datagrams, [`RECEIVED_AT_ONCE`] by a call.
@@ -37,10 +38,9 @@ pub struct Received {
 pub struct Inbound {
     /// Bytes of a buffer.
     bytes: usize,
-    /// A buffer for each datagram of a call; one that was handed out is empty.
+    /// Empty buffers, used from the last one on: what was given back last is warm.
     buffers: Vec<Vec<u8>>,
-    spare: Vec<Vec<u8>>,
-    names: Vec<MaybeUninit<SocketAddrStorage>>,
+    names: Vec<Name>,
 }
 
 impl Inbound {
@@ -49,7 +49,6 @@ impl Inbound {
         Self {
             bytes,
             buffers: Vec::new(),
-            spare: Vec::new(),
             names: Vec::new(),
         }
     }
@@ -64,19 +63,21 @@ impl Inbound {
         &mut self,
         socket: impl AsFd,
         at_most: usize,
-        mut each: impl FnMut(Received),
+        mut each: impl FnMut(Received<'_>),
     ) -> io::Result<usize> {
         let slots = at_most.min(RECEIVED_AT_ONCE);
         self.fill(slots);
         let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; RECEIVED_AT_ONCE];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; RECEIVED_AT_ONCE];
-        let memory = self.buffers.iter_mut().zip(&mut self.names).take(slots);
-        for ((buffer, name), (part, slot)) in memory.zip(parts.iter_mut().zip(&mut headers)) {
+        let memory = self.buffers.iter_mut().rev().zip(&mut self.names);
+        let memory = memory.take(slots).zip(&mut parts);
+        for (((buffer, name), part), slot) in memory.zip(&mut headers) {
             let part = part.write(libc::iovec {
                 iov_base: buffer.as_mut_ptr().cast(),
                 iov_len: self.bytes,
             });
-            slot.write(header(name.as_mut_ptr().cast(), NAME_BYTES, part));
+            let storage = (&raw mut name.storage).cast();
+            slot.write(header(storage, NAME_BYTES, part));
         }
         // SAFETY: the first `slots` headers are initialized; each points to a name and a part of its
         // own, and the part to a buffer of which `fill` made sure that it can hold `bytes` bytes.
@@ -91,22 +92,19 @@ impl Inbound {
             )
         };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        for (nth, header) in headers.iter().enumerate().take(count) {
+        for (header, name) in headers.iter().zip(&mut self.names).take(count) {
             // SAFETY: `count` is at most `slots`, and so many headers were initialized above.
             let header = unsafe { header.assume_init_ref() };
             let length = header.msg_len as usize;
-            let mut payload = std::mem::take(&mut self.buffers[nth]);
-            // SAFETY: the kernel has written the datagram to the buffer, as far as it fits.
+            let mut payload = self.buffers.pop().unwrap_or_default();
+            // SAFETY: the kernel has written the datagram to the buffer, as far as it fits; the
+            // buffers are popped in the order in which the headers point to them.
             unsafe { payload.set_len(length.min(self.bytes)) };
-            let name_bytes = header.msg_hdr.msg_namelen.min(NAME_BYTES);
-            let peer = (name_bytes as usize >= size_of::<libc::sa_family_t>()).then(|| {
-                // SAFETY: the kernel has written an address of `name_bytes` bytes.
-                unsafe { SocketAddrAny::read(self.names[nth].as_ptr(), name_bytes) }
-            });
+            name.bytes = header.msg_hdr.msg_namelen.min(NAME_BYTES);
             each(Received {
                 payload,
                 length,
-                peer,
+                peer: name,
             });
         }
         Ok(count)
@@ -114,22 +112,117 @@ impl Inbound {
 
     /// Takes the buffer of a datagram back, to use it again.
     pub fn give_back(&mut self, mut payload: Vec<u8>) {
-        if payload.capacity() >= self.bytes && self.spare.len() < RECEIVED_AT_ONCE {
+        if payload.capacity() >= self.bytes && self.buffers.len() < RECEIVED_AT_ONCE {
             payload.clear();
-            self.spare.push(payload);
+            self.buffers.push(payload);
         }
     }
 
-    /// Sees to it that each of the first `slots` slots has a buffer that can hold `bytes` bytes.
+    /// Sees to it that there are at least `slots` buffers that can hold `bytes` bytes, and names.
     fn fill(&mut self, slots: usize) {
-        if self.buffers.len() < slots {
-            self.buffers.resize_with(slots, Vec::new);
-            self.names.resize_with(slots, MaybeUninit::uninit);
+        while self.buffers.len() < slots {
+            self.buffers.push(Vec::with_capacity(self.bytes));
         }
-        for buffer in &mut self.buffers[..slots] {
-            if buffer.capacity() < self.bytes {
-                *buffer = self.spare.pop().unwrap_or_default();
-                buffer.reserve_exact(self.bytes);
+        if self.names.len() < slots {
+            self.names.resize_with(slots, Name::default);
+        }
+    }
+}
+
+/// The address of a peer, as the kernel has it.
+pub struct Name {
+    /// All its bytes are initialized, if only with zeros.
+    storage: libc::sockaddr_storage,
+    bytes: libc::socklen_t,
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self {
+            // SAFETY: numbers, all of which may be zero.
+            storage: unsafe { MaybeUninit::zeroed().assume_init() },
+            bytes: 0,
+        }
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Name")
+            .field("inet", &self.inet())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Name {
+    /// The address, if it is one of the internet.
+    #[inline]
+    pub fn inet(&self) -> Option<SocketAddr> {
+        match libc::c_int::from(self.storage.ss_family) {
+            libc::AF_INET if self.bytes >= bytes_of::<libc::sockaddr_in>() => {
+                // SAFETY: the storage is large enough for every kind of address and aligned for it,
+                // and any bytes are a valid value of one.
+                let v4: &libc::sockaddr_in = unsafe { &*(&raw const self.storage).cast() };
+                let ip = Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr));
+                Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+            }
+            libc::AF_INET6 if self.bytes >= bytes_of::<libc::sockaddr_in6>() => {
+                // SAFETY: as above.
+                let v6: &libc::sockaddr_in6 = unsafe { &*(&raw const self.storage).cast() };
+                let (ip, port) = (v6.sin6_addr.s6_addr.into(), u16::from_be(v6.sin6_port));
+                let flow = u32::from_be(v6.sin6_flowinfo);
+                Some(SocketAddrV6::new(ip, port, flow, v6.sin6_scope_id).into())
+            }
+            _ => None,
+        }
+    }
+
+    /// The address of any kind; `None` for a Unix socket that is not bound.
+    pub fn any(&self) -> Option<SocketAddrAny> {
+        (self.bytes >= bytes_of::<libc::sa_family_t>()).then(|| {
+            // SAFETY: the kernel has written an address of so many bytes, which is no more than there
+            // is room for; this copies them.
+            unsafe { SocketAddrAny::read((&raw const self.storage).cast(), self.bytes) }
+        })
+    }
+
+    /// Makes it the address `peer`.
+    #[inline]
+    fn set(&mut self, peer: Destination<'_>) {
+        let storage = &raw mut self.storage;
+        match peer {
+            Destination::Inet(SocketAddr::V4(peer)) => {
+                let v4 = libc::sockaddr_in {
+                    sin_family: family(libc::AF_INET),
+                    sin_port: peer.port().to_be(),
+                    sin_addr: libc::in_addr {
+                        s_addr: peer.ip().to_bits().to_be(),
+                    },
+                    sin_zero: [0; 8],
+                };
+                // SAFETY: the storage is large enough for every kind of address and aligned for it.
+                unsafe { storage.cast::<libc::sockaddr_in>().write(v4) };
+                self.bytes = bytes_of::<libc::sockaddr_in>();
+            }
+            Destination::Inet(SocketAddr::V6(peer)) => {
+                let v6 = libc::sockaddr_in6 {
+                    sin6_family: family(libc::AF_INET6),
+                    sin6_port: peer.port().to_be(),
+                    sin6_flowinfo: peer.flowinfo().to_be(),
+                    sin6_addr: libc::in6_addr {
+                        s6_addr: peer.ip().octets(),
+                    },
+                    sin6_scope_id: peer.scope_id(),
+                };
+                // SAFETY: as above.
+                unsafe { storage.cast::<libc::sockaddr_in6>().write(v6) };
+                self.bytes = bytes_of::<libc::sockaddr_in6>();
+            }
+            Destination::Other(peer) => {
+                self.bytes = peer.addr_len().min(NAME_BYTES);
+                let from = peer.as_ptr().cast::<u8>();
+                // SAFETY: so many bytes of an address are initialized, and there is room for them.
+                unsafe { from.copy_to_nonoverlapping(storage.cast(), self.bytes as usize) };
             }
         }
     }
@@ -143,6 +236,17 @@ pub struct Outbound {
     /// The payloads, one behind another.
     bytes: Vec<u8>,
     letters: Vec<Letter>,
+    /// Whom the letters are for; those behind them are there to be used again.
+    names: Vec<Name>,
+}
+
+/// Whom a datagram is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Destination<'a> {
+    /// An address of the internet.
+    Inet(SocketAddr),
+    /// An address of any kind.
+    Other(&'a SocketAddrAny),
 }
 
 /// One datagram to be sent.
@@ -150,7 +254,6 @@ pub struct Outbound {
 struct Letter {
     start: usize,
     length: usize,
-    peer: SocketAddrAny,
     tag: usize,
 }
 
@@ -169,13 +272,18 @@ impl Outbound {
     /// Puts a datagram for `peer` into it; `tag` is what [`send`](Self::send) calls it by.
     ///
     /// Where there is no [room](Self::has_room) it grows beyond its bounds.
-    pub fn push(&mut self, payload: &[u8], peer: SocketAddrAny, tag: usize) {
+    pub fn push(&mut self, payload: &[u8], peer: Destination<'_>, tag: usize) {
         let start = self.bytes.len();
+        if self.names.len() == self.letters.len() {
+            self.names.push(Name::default());
+        }
+        if let Some(name) = self.names.get_mut(self.letters.len()) {
+            name.set(peer);
+        }
         self.bytes.extend_from_slice(payload);
         self.letters.push(Letter {
             start,
             length: payload.len(),
-            peer,
             tag,
         });
     }
@@ -205,18 +313,18 @@ impl Outbound {
     /// Sends what stands at `first` and behind it, up to one that fails; tells how many were sent. An
     /// error is that of the first.
     fn send_from(&mut self, first: usize, socket: &impl AsFd) -> io::Result<usize> {
-        let letters = &self.letters[first..];
+        let letters = self.letters[first..].iter().zip(&self.names[first..]);
         let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; SENT_AT_ONCE];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SENT_AT_ONCE];
         let mut count = 0;
-        for ((letter, part), slot) in letters.iter().zip(&mut parts).zip(&mut headers) {
+        for (((letter, name), part), slot) in letters.zip(&mut parts).zip(&mut headers) {
             let payload = &self.bytes[letter.start..letter.start + letter.length];
             let part = part.write(libc::iovec {
                 iov_base: payload.as_ptr().cast_mut().cast(),
                 iov_len: payload.len(),
             });
-            let name = letter.peer.as_ptr().cast_mut().cast();
-            slot.write(header(name, letter.peer.addr_len(), part));
+            let storage = (&raw const name.storage).cast_mut().cast();
+            slot.write(header(storage, name.bytes, part));
             count += 1;
         }
         // SAFETY: the first `count` headers are initialized; each points to an address and, by its
@@ -235,8 +343,20 @@ impl Outbound {
 }
 
 /// Bytes that an address may have.
-#[expect(clippy::cast_possible_truncation, reason = "it is 128")]
-const NAME_BYTES: libc::socklen_t = size_of::<SocketAddrStorage>() as libc::socklen_t;
+const NAME_BYTES: libc::socklen_t = bytes_of::<libc::sockaddr_storage>();
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an address has at most 128"
+)]
+const fn bytes_of<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}
+
+/// The number of an address family, as an address has it.
+fn family(number: libc::c_int) -> libc::sa_family_t {
+    libc::sa_family_t::try_from(number).unwrap_or(0)
+}
 
 /// The header of a message with one part.
 fn header(
@@ -260,21 +380,32 @@ fn as_count(messages: usize) -> libc::c_uint {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{SocketAddr, UdpSocket};
+    use std::net::UdpSocket;
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
 
-    /// Receives at most so many.
-    fn receive(inbound: &mut Inbound, socket: impl AsFd, at_most: usize) -> Vec<Received> {
-        let mut all = Vec::new();
-        let count = inbound.receive(socket, at_most, |received| all.push(received));
-        assert_eq!(count.unwrap(), all.len());
-        all
+    /// A datagram that a test has received.
+    struct Kept {
+        payload: Vec<u8>,
+        length: usize,
+        inet: Option<SocketAddr>,
+        any: Option<SocketAddrAny>,
     }
 
-    fn inet(peer: Option<&SocketAddrAny>) -> SocketAddr {
-        SocketAddr::try_from(peer.unwrap().clone()).unwrap()
+    /// Receives at most so many.
+    fn receive(inbound: &mut Inbound, socket: impl AsFd, at_most: usize) -> Vec<Kept> {
+        let mut all = Vec::new();
+        let count = inbound.receive(socket, at_most, |received| {
+            all.push(Kept {
+                payload: received.payload,
+                length: received.length,
+                inet: received.peer.inet(),
+                any: received.peer.any(),
+            });
+        });
+        assert_eq!(count.unwrap(), all.len());
+        all
     }
 
     #[test]
@@ -293,7 +424,9 @@ mod tests {
                 let lengths: Vec<usize> = all.iter().map(|one| one.length).collect();
                 assert_eq!(lengths, [3, 0, 8, 9], "round {round}");
                 for received in all {
-                    assert_eq!(inet(received.peer.as_ref()), theirs.local_addr().unwrap());
+                    let peer = theirs.local_addr().unwrap();
+                    assert_eq!(received.inet, Some(peer));
+                    assert_eq!(SocketAddr::try_from(received.any.unwrap()).unwrap(), peer);
                     inbound.give_back(received.payload);
                 }
             }
@@ -317,7 +450,7 @@ mod tests {
         for at_most in [1, 3, 2] {
             for received in receive(&mut inbound, &ours, at_most) {
                 assert_eq!(received.payload, [expected]);
-                assert!(received.peer.is_none());
+                assert!(received.inet.is_none() && received.any.is_none());
                 expected += 1;
             }
         }
@@ -328,7 +461,7 @@ mod tests {
     fn one_that_cannot_be_sent_keeps_none_behind_it_back() {
         let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
         let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let peer = SocketAddrAny::from(theirs.local_addr().unwrap());
+        let peer = Destination::Inet(theirs.local_addr().unwrap());
         let mut outbound = Outbound::default();
         let too_long = vec![0; 65_508];
         for (tag, payload) in [&b"a"[..], &too_long, b"b", &too_long, b"c"]
@@ -336,7 +469,7 @@ mod tests {
             .enumerate()
         {
             assert!(outbound.has_room(payload.len()));
-            outbound.push(payload, peer.clone(), tag);
+            outbound.push(payload, peer, tag);
         }
         let mut failed = Vec::new();
         outbound.send(&ours, |tag, length, error| {
@@ -353,16 +486,35 @@ mod tests {
 
     #[test]
     fn an_outbound_is_full_at_its_count_and_at_its_bytes() {
-        let peer = SocketAddrAny::from(SocketAddr::from(([127, 0, 0, 1], 9)));
+        let peer = Destination::Inet(SocketAddr::from(([127, 0, 0, 1], 9)));
         let mut outbound = Outbound::default();
         assert!(outbound.has_room(OUTBOUND_BYTES + 1));
         for tag in 0..SENT_AT_ONCE {
             assert!(outbound.has_room(1));
-            outbound.push(b"x", peer.clone(), tag);
+            outbound.push(b"x", peer, tag);
         }
         assert!(!outbound.has_room(1));
         let mut outbound = Outbound::default();
         outbound.push(&vec![0; OUTBOUND_BYTES - 1], peer, 0);
         assert!(outbound.has_room(1) && !outbound.has_room(2));
+    }
+
+    #[test]
+    fn an_address_of_any_kind_can_be_answered() {
+        for host in ["127.0.0.1:0", "[::1]:0"] {
+            let ours = UdpSocket::bind(host).unwrap();
+            let theirs = UdpSocket::bind(host).unwrap();
+            theirs.send_to(b"?", ours.local_addr().unwrap()).unwrap();
+            let asked = &receive(&mut Inbound::new(8), &ours, 1)[0];
+            let mut outbound = Outbound::default();
+            outbound.push(b"one", Destination::Inet(asked.inet.unwrap()), 1);
+            outbound.push(b"two", Destination::Other(asked.any.as_ref().unwrap()), 2);
+            outbound.send(&ours, |tag, _, error| panic!("{tag}: {error}"));
+            for answer in [b"one", b"two"] {
+                let mut buffer = [0; 8];
+                assert_eq!(theirs.recv(&mut buffer).unwrap(), 3);
+                assert_eq!(&buffer[..3], answer);
+            }
+        }
     }
 }

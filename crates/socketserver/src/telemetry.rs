@@ -227,6 +227,7 @@ macro_rules! counters {
                 Counters { $($name: self.$name.load(Ordering::Relaxed),)* }
             }
 
+            #[inline]
             fn add(&self, more: &Counters) {
                 $(if more.$name > 0 {
                     self.$name.fetch_add(more.$name, Ordering::Relaxed);
@@ -309,6 +310,7 @@ impl Telemetry {
     }
 
     /// Counts what nobody [observes](Self::is_observed) otherwise.
+    #[inline]
     pub(crate) fn count_unobserved(&self, more: &Counters) {
         self.cells.add(more);
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use socketserver_sys::datagrams::Outbound;
+use socketserver_sys::datagrams::{Destination, Outbound};
 
 use crate::address::Address;
 use crate::transport::ReplySocket;
@@ -45,14 +45,20 @@ impl Replies {
         payload: &[u8],
         peer: &Address,
     ) -> io::Result<()> {
-        let peer = ReplySocket::destination(peer)?;
         if !self.outbound.has_room(payload.len()) {
             self.send();
         }
         if self.fd.is_none() {
             self.fd = Some(socket.open()?);
         }
-        self.outbound.push(payload, peer, self.nth);
+        if let Address::Inet(peer) = peer {
+            let peer = Destination::Inet(*peer);
+            self.outbound.push(payload, peer, self.nth);
+        } else {
+            let peer = ReplySocket::destination(peer)?;
+            let peer = Destination::Other(&peer);
+            self.outbound.push(payload, peer, self.nth);
+        }
         Ok(())
     }
 

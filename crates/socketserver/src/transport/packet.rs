@@ -146,7 +146,12 @@ impl Listener for PacketListener {
                 length,
                 peer,
             } = received;
-            let peer = peer.map_or(Address::Unnamed, |peer| Address::from_kernel(&peer));
+            let peer = match peer.inet() {
+                Some(peer) => Address::from(peer),
+                None => peer
+                    .any()
+                    .map_or(Address::Unnamed, |peer| Address::from_kernel(&peer)),
+            };
             let socket = replies.pop().unwrap_or_else(|| Arc::clone(reply));
             into.push_back((
                 Packet {

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socketserver_sys::gauges::{Gauges, GaugesCell};
 
@@ -51,31 +51,47 @@ impl Registry {
 
     /// Makes `live` that of the next datagram, and tells that it has started.
     ///
-    /// The clock is read only if somebody watches.
-    pub(crate) fn begin_datagram(&self, live: &mut Arc<Live>, peer: &Address) {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let started = self.time_if_observed().unwrap_or(live.started);
-        if let Some(live) = Arc::get_mut(live) {
-            live.id = id;
-            copy(peer, &mut live.peer);
-            live.started = started;
-            live.gauges = GaugesCell::Own(Gauges::default());
+    /// The clock is read only if somebody [observes](Self::is_observed) it.
+    pub(crate) fn begin_datagram(&self, live: &mut Arc<Live>, peer: &Address, is_observed: bool) {
+        if Arc::get_mut(live).is_none() {
+            *live = self.unseated(&live.endpoint);
+        }
+        let Some(live) = Arc::get_mut(live) else {
+            return;
+        };
+        live.id = self.next.fetch_add(1, Ordering::Relaxed);
+        copy(peer, &mut live.peer);
+        if let GaugesCell::Own(gauges) = &mut live.gauges {
+            // Nobody else has reached it, so the other ones stand as they stood.
+            *gauges.bytes_in.get_mut() = 0;
+            *gauges.bytes_out.get_mut() = 0;
+        }
+        if is_observed {
+            live.started = self.clock.now();
+            let id = live.id;
+            self.telemetry.emit(&Event::Started { id, peer });
         } else {
-            *live = Arc::new(Live {
-                id,
-                peer: peer.clone(),
-                endpoint: Arc::clone(&live.endpoint),
+            let started = 1;
+            self.telemetry.count_unobserved(&Counters {
                 started,
-                gauges: GaugesCell::Own(Gauges::default()),
-                reach: Mutex::new(Reach::Nothing),
+                ..Counters::default()
             });
         }
-        self.telemetry.emit(&Event::Started { id, peer });
     }
 
     /// Notes what became of the datagram of `live`, whose handler is done.
-    pub(crate) fn handled(&self, live: &Live, peer: Address, reason: EndReason) -> HandledDatagram {
-        let now = self.time_if_observed().unwrap_or(live.started);
+    pub(crate) fn handled(
+        &self,
+        live: &Live,
+        peer: Address,
+        reason: EndReason,
+        is_observed: bool,
+    ) -> HandledDatagram {
+        let now = if is_observed {
+            self.clock.now()
+        } else {
+            live.started
+        };
         HandledDatagram {
             id: live.id,
             peer,
@@ -110,8 +126,9 @@ impl Registry {
         }
     }
 
-    fn time_if_observed(&self) -> Option<Instant> {
-        self.telemetry.is_observed().then(|| self.clock.now())
+    /// Whether anybody sees more of datagrams than the counters.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.telemetry.is_observed()
     }
 }
 

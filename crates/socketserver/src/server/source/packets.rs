@@ -62,9 +62,13 @@ impl PacketSource {
     /// Serves those that wait, at most so many, up to one that stops the server; tells how many.
     fn serve_waiting(&mut self, admission: &Admission, at_most: usize) -> (usize, Option<Handled>) {
         let shared = &admission.shared;
-        let server = shared.handle();
+        let batch = BatchRun {
+            admission,
+            server: shared.handle(),
+            is_observed: shared.registry.is_observed(),
+        };
         if let Some(datagram) = &mut self.datagram {
-            datagram.set_server(server.clone());
+            datagram.set_server(batch.server.clone());
         }
         let is_draining = admission.keeper.is_draining();
         let mut count = 0;
@@ -73,7 +77,7 @@ impl PacketSource {
             && let Some((packet, peer)) = self.waiting.pop_front()
         {
             count += 1;
-            last = Some(self.serve_one(admission, &server, packet, peer));
+            last = Some(self.serve_one(&batch, packet, peer));
             // The rest was in the queue when the server was stopped: the drain serves it, if there is
             // one, or else the next run.
             if shared.is_stopping() && (!is_draining || shared.is_aborting()) {
@@ -84,13 +88,12 @@ impl PacketSource {
         (count, last)
     }
 
-    fn serve_one(
-        &mut self,
-        admission: &Admission,
-        server: &ServerHandle,
-        packet: Packet,
-        peer: Address,
-    ) -> Handled {
+    fn serve_one(&mut self, batch: &BatchRun<'_>, packet: Packet, peer: Address) -> Handled {
+        let BatchRun {
+            admission,
+            ref server,
+            is_observed,
+        } = *batch;
         let registry = &admission.shared.registry;
         let refusal = refusal(&packet, &peer, admission, server)
             .or_else(|| (!registry.admits(&peer)).then_some(Refusal::PerAddress));
@@ -111,10 +114,10 @@ impl PacketSource {
                 none.insert(Datagram::in_batches(packet, live, server.clone()))
             }
         };
-        registry.begin_datagram(datagram.live(), &peer);
+        registry.begin_datagram(datagram.live(), &peer, is_observed);
         datagram.begin(self.handled.len());
         let reason = serve(&self.factory, datagram, &peer, &admission.hooks);
-        let handled = registry.handled(datagram.live(), peer, reason);
+        let handled = registry.handled(datagram.live(), peer, reason, is_observed);
         self.handled.push(handled);
         Handled::Served
     }
@@ -134,6 +137,13 @@ impl PacketSource {
         registry.end_datagrams(&self.handled);
         self.handled.clear();
     }
+}
+
+/// What is the same for all of a batch.
+struct BatchRun<'a> {
+    admission: &'a Admission,
+    server: ServerHandle,
+    is_observed: bool,
 }
 
 /// Why a datagram is refused whoever else is served.
