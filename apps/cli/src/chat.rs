@@ -8,7 +8,7 @@ use socketserver::{Endpoint, Engine, SharedMemory};
 use crate::Failure;
 use crate::arguments::{ChatArguments, EngineName, NamesArgument, ServeArguments};
 use crate::console::{Console, Extra};
-use crate::serve::{self, First, SignalWatch, streams};
+use crate::serve::{self, SignalWatch, streams};
 
 pub(crate) fn run(arguments: &ChatArguments) -> Result<(), Failure> {
     let common = &arguments.serve;
@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &ChatArguments) -> Result<(), Failure> {
 
 /// The engine that was asked for, if a room can be run on it.
 fn engine(arguments: &ServeArguments) -> Result<Box<dyn SharedMemory>, Failure> {
-    let engine = serve::shared_engine(arguments, First::Server);
+    let engine = serve::shared_engine(arguments);
     let reason = match (arguments.engine, engine) {
         (EngineName::Sequential, _) => "it serves one connection at a time, and a chat takes two",
         (_, Some(engine)) => return Ok(engine),

@@ -11,7 +11,7 @@ use socketserver::{
 use crate::Failure;
 use crate::arguments::EchoArguments;
 use crate::console::Console;
-use crate::serve::{self, First, SignalWatch, engine, streams};
+use crate::serve::{self, SignalWatch, engine, streams};
 
 /// A pause after which a peer that has never sent a line feed is heard.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &EchoArguments) -> Result<(), Failure> {
     serve::check(common)?;
     let sink = serve::prepare(common);
     let signals = SignalWatch::new()?;
-    let engine = engine(common, First::Client);
+    let engine = engine(common);
     let mut console = Console::new(common, sink, engine.place(), &[])?;
     let builder = Builder::new(streams(common), engine)
         .limits(common.bounds.limits(Some(IDLE)))

@@ -37,35 +37,22 @@ pub(crate) fn prepare(arguments: &ServeArguments) -> Sink {
     log::start(&arguments.log)
 }
 
-/// Who speaks first on a connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum First {
-    Client,
-    Server,
-}
-
 /// The engine that was asked for.
-pub(crate) fn engine(arguments: &ServeArguments, first: First) -> Box<dyn Engine> {
-    match shared_engine(arguments, first) {
+pub(crate) fn engine(arguments: &ServeArguments) -> Box<dyn Engine> {
+    match shared_engine(arguments) {
         Some(engine) => engine,
         None => Box::new(Forking::default().max_children(usize::from(arguments.max_children))),
     }
 }
 
 /// The engine that was asked for, unless its requests share no memory.
-pub(crate) fn shared_engine(
-    arguments: &ServeArguments,
-    first: First,
-) -> Option<Box<dyn SharedMemory>> {
+pub(crate) fn shared_engine(arguments: &ServeArguments) -> Option<Box<dyn SharedMemory>> {
     let threads = arguments.threads.map(usize::from);
     Some(match arguments.engine {
         EngineName::Sequential => Box::new(Sequential),
         EngineName::Threading => Box::new(Threading::default()),
         EngineName::Forking => return None,
-        EngineName::Pool => {
-            let pool = threads.map_or_else(Pool::default, Pool::new);
-            Box::new(pool.greeting(first == First::Server))
-        }
+        EngineName::Pool => Box::new(threads.map_or_else(Pool::default, Pool::new)),
         EngineName::Reactor => {
             let reactor = threads.map_or_else(Reactor::default, Reactor::new);
             Box::new(reactor.driver(match arguments.driver {
