@@ -226,8 +226,20 @@ impl ServerProcess {
         self.process.hear("serving").map(drop)
     }
 
-    /// Has handlers of messages do as `text` says in their `setup`, where they have none to read.
-    pub(crate) fn prompt_in_setup(&mut self, case: Case, text: &str) -> Outcome {
+    /// A client whose request goes wrong as `text` says; a handler of messages has none to read in its
+    /// `setup`, and is prompted.
+    pub(crate) fn failing_client(&mut self, case: Case, text: &str) -> Outcome<Client> {
+        let is_prompted = case.kind == Kind::Messages && text.ends_with("setup");
+        self.prompt(case, if is_prompted { text } else { "" })?;
+        let mut client = self.client()?;
+        if !is_prompted {
+            client.say(text)?;
+        }
+        Ok(client)
+    }
+
+    /// Has handlers of messages do as `text` says before they have a message.
+    pub(crate) fn prompt(&mut self, case: Case, text: &str) -> Outcome {
         if case.kind == Kind::Requests {
             return Ok(());
         }

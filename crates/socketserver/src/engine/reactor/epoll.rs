@@ -204,6 +204,11 @@ impl Port for EpollPort {
         hall.call(seat, |driven, turn| driven.flush(turn))
     }
 
+    fn resume_sending(&mut self, _hall: &mut Hall, outbox: &Outbox) {
+        // To leave it to this loop again would never end while the peer does not read.
+        outbox.flush();
+    }
+
     fn send(&mut self, _hall: &mut Hall, outbox: &Outbox) {
         outbox.settle();
     }

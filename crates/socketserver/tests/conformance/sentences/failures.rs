@@ -23,15 +23,13 @@ const STEPS: [&str; 3] = ["setup", "handle", "finish"];
 
 /// Has one request go wrong as `text` says, and waits until it is over.
 fn go_wrong(case: Case, server: &mut ServerProcess, text: &str, ended: u64) -> Outcome {
-    server.prompt_in_setup(case, text)?;
-    let mut client = server.client()?;
-    client.say(text)?;
+    let mut client = server.failing_client(case, text)?;
     if !case.scheme.is_datagram() {
         client.hear_end()?;
         drop(client);
     }
     server.wait_until("ended", ended)?;
-    server.prompt_in_setup(case, "")
+    server.prompt(case, "")
 }
 
 /// In each step of a handler something goes wrong, and the next request is served all the same.

@@ -76,9 +76,7 @@ fn stop_ends_the_server_in_good_order_and_is_no_error(case: Case) -> Outcome {
     for (run, step) in (1..).zip(["setup", "handle", "finish"]) {
         server.serve()?;
         let before = server.journal()?.len();
-        server.prompt_in_setup(case, &format!("stop {step}"))?;
-        let mut client = server.client()?;
-        client.say(&format!("stop {step}"))?;
+        let mut client = server.failing_client(case, &format!("stop {step}"))?;
         if !case.scheme.is_datagram() {
             client.hear_end()?;
             drop(client);
