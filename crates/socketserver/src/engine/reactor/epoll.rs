@@ -125,10 +125,13 @@ impl Port for EpollPort {
         self.poller.add(&**socket, seat, Interest::Changes)
     }
 
-    fn remove(&mut self, socket: &Arc<Socket>, at_once: bool) {
+    fn remove(&mut self, hall: &mut Hall, seat: u64) {
         // Closing it removes it.
-        if !at_once {
-            self.poller.remove(&**socket);
+        if let Some(slot) = hall.seats.get(seat)
+            && let Some(driven) = slot.driven.as_deref()
+            && !driven.closes_at_once()
+        {
+            self.poller.remove(&**driven.socket());
         }
     }
 
