@@ -187,16 +187,18 @@ impl Link {
         if let Some(reason) = self.live().cut_reason() {
             return Err(cut_error(reason));
         }
-        let waits = self.waiting_bytes() + turn.output.len();
         if turn.waiter.is_some() {
             turn.output.extend_from_slice(bytes);
-            return if waits + bytes.len() > PIECE || self.is_shared {
+            return if turn.output.len() > PIECE || self.is_shared {
                 self.flush_waiting(turn)
             } else {
                 Ok(())
             };
         }
-        if waits > self.limits().outbox_bytes {
+        if turn.output.len() > PIECE {
+            self.flush(turn)?;
+        }
+        if self.waiting_bytes() > self.limits().outbox_bytes {
             // On an event loop nobody can wait for the peer in the middle of a message.
             self.live().note_cut(EndReason::SlowConsumer);
             return Err(cut_error(EndReason::SlowConsumer));
@@ -246,7 +248,7 @@ impl Link {
             return Ok(());
         }
         let mut sent = 0;
-        if self.outbox.is_none() {
+        if self.outbox.is_none() && !self.is_in_flight {
             sent = self.socket.send_now(&turn.output)?.unwrap_or(0);
             self.live().sent(sent);
         }
