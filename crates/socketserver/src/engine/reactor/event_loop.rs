@@ -34,8 +34,6 @@ pub(super) trait Port {
     fn meet(&mut self, hall: &mut Hall, seat: u64, wants: Wants);
     /// Sends what the handler at `seat` has written.
     fn flush(&mut self, hall: &mut Hall, seat: u64) -> Option<Wants>;
-    /// Sends what others have left to this loop; what does not fit waits for room.
-    fn resume_sending(&mut self, hall: &mut Hall, outbox: &Outbox);
     /// Sends what waits in an outbox at the end of a turn.
     fn send(&mut self, hall: &mut Hall, outbox: &Outbox);
 }
@@ -206,7 +204,7 @@ impl<P: Port> EventLoop<P> {
             driven.outbox().cloned()
         });
         if let Some(outbox) = outbox {
-            port.resume_sending(hall, &outbox);
+            port.send(hall, &outbox);
             attend(port, hall, seat);
         }
     }
