@@ -88,8 +88,11 @@ impl<H: MessageHandler> Coded<H> {
                 }
             };
             match next {
-                Ok(Next::Continue) if !peer.link.is_full() => {}
-                Ok(Next::Continue) => return (used, Halt::Held),
+                Ok(Next::Continue) => match peer.link.fills_up(peer.turn) {
+                    Ok(false) => {}
+                    Ok(true) => return (used, Halt::Held),
+                    Err(error) => return (used, Halt::Over(Err(error))),
+                },
                 other => return (used, halt(other, peer.link)),
             }
         }

@@ -246,7 +246,7 @@ impl Link {
             return Ok(());
         }
         let mut sent = 0;
-        if self.outbox.is_none() {
+        if self.outbox.is_none() && !self.is_in_flight {
             sent = self.socket.send_now(&turn.output)?.unwrap_or(0);
             self.live().sent(sent);
         }
@@ -378,6 +378,16 @@ impl Link {
     /// Whether its handler is to wait until the peer has read of what it wrote.
     pub(crate) fn is_full(&self) -> bool {
         self.owes && self.waiting_bytes() > self.limits().outbox_bytes / 2
+    }
+
+    /// As [`is_full`](Self::is_full), between two messages of a loop's turn: much that was written in
+    /// it is sent before the next is heard.
+    pub(crate) fn fills_up(&mut self, turn: &mut Turn) -> io::Result<bool> {
+        let much = self.limits().outbox_bytes / 2;
+        if turn.output.len() > much && turn.waiter.is_none() {
+            self.flush(turn)?;
+        }
+        Ok(self.is_full())
     }
 
     /// Looks after what has become of the output; tells whether some waits.
