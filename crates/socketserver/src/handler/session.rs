@@ -88,8 +88,11 @@ impl<H: MessageHandler> Coded<H> {
                 }
             };
             match next {
-                Ok(Next::Continue) if !peer.link.is_full() => {}
-                Ok(Next::Continue) => return (used, Halt::Held),
+                Ok(Next::Continue) => match peer.link.fills_up(peer.turn) {
+                    Ok(false) => {}
+                    Ok(true) => return (used, Halt::Held),
+                    Err(error) => return (used, Halt::Over(Err(error))),
+                },
                 other => return (used, halt(other, peer.link)),
             }
         }
@@ -172,9 +175,6 @@ impl<H: MessageHandler> Session<H> {
                 Halt::Over(Ok(()))
             }
         };
-        if !self.link.is_paused {
-            self.link.live().now(Activity::Reading);
-        }
         halt
     }
 
@@ -320,6 +320,15 @@ impl<H: MessageHandler> Session<H> {
         let room = !is_over && self.link.check_output();
         if room {
             self.link.watch_stuck(turn.now);
+        }
+        if !is_over && !self.link.is_paused {
+            let activity = match (room && self.link.owes, turn.output.is_empty()) {
+                (true, _) => Activity::Writing,
+                // It is about to be sent.
+                (false, false) => Activity::Busy,
+                (false, true) => Activity::Reading,
+            };
+            self.link.live().now(activity);
         }
         self.link.tidy();
         Wants {
