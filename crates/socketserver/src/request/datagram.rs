@@ -2,12 +2,12 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use super::replies::{DroppedReplies, Replies, SHORT_BYTES};
+use super::replies::{Replies, SHORT_BYTES};
 use crate::address::Address;
 use crate::control::ServerHandle;
-use crate::live::{Activity, Live, lock};
+use crate::live::{Activity, Live};
 use crate::telemetry::Event;
 use crate::transport::Packet;
 
@@ -29,8 +29,8 @@ pub struct Datagram {
     packet: Packet,
     live: Arc<Live>,
     server: ServerHandle,
-    /// Where replies wait for the end of the batch; `None`: each is sent at once.
-    replies: Option<Mutex<Replies>>,
+    /// Whether replies wait for the end of the batch.
+    in_batch: bool,
 }
 
 impl Datagram {
@@ -39,7 +39,7 @@ impl Datagram {
             packet,
             live,
             server,
-            replies: None,
+            in_batch: false,
         };
         datagram.note_begun();
         datagram
@@ -51,23 +51,21 @@ impl Datagram {
             packet,
             live,
             server,
-            replies: Some(Mutex::default()),
+            in_batch: true,
         }
     }
 
     /// Makes it another one; the last one's packet is given back.
     pub(crate) fn follow(&mut self, packet: Packet) -> Packet {
         if !Arc::ptr_eq(&packet.socket, &self.packet.socket) {
-            self.send_replies();
+            self.replies(Replies::send);
         }
         std::mem::replace(&mut self.packet, packet)
     }
 
     /// It is served from now on, at this place in the batch.
     pub(crate) fn begin(&mut self, nth: usize) {
-        if let Some(replies) = &mut self.replies {
-            lock_mut(replies).to(nth);
-        }
+        Replies::begin(self.live.id, nth);
         self.note_begun();
     }
 
@@ -84,21 +82,11 @@ impl Datagram {
         self.server = server;
     }
 
-    /// Sends the replies that wait.
-    fn send_replies(&self) {
-        if let Some(replies) = &self.replies {
-            lock(replies).send();
-        }
-    }
-
-    /// Ends a batch: sends the replies that wait, and tells what could not be sent.
-    pub(crate) fn end_batch(&mut self) -> Vec<DroppedReplies> {
-        let Some(replies) = &mut self.replies else {
-            return Vec::new();
-        };
-        let replies = lock_mut(replies);
-        replies.send();
-        replies.take_dropped()
+    /// Calls `call` with where replies wait, if they do.
+    #[inline]
+    fn replies<T>(&self, call: impl FnOnce(&mut Replies) -> T) -> Option<T> {
+        // From another thread, which the handler may have started, they are sent at once.
+        self.in_batch.then(|| Replies::with(self.live.id, call))?
     }
 
     /// What was sent; it may be empty.
@@ -126,7 +114,7 @@ impl Datagram {
     /// is closed.
     pub fn with_socket<T>(&self, look: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
         // What is sent by it comes behind what was sent before.
-        self.send_replies();
+        self.replies(Replies::send);
         self.packet.socket.with(look)
     }
 
@@ -138,7 +126,7 @@ impl Datagram {
     /// On an [event loop](crate::Place::Loop) replies are sent in order when the handlers of a batch
     /// are done, so that one system call sends many.
     /// A reply of up to 16 384 bytes that cannot be sent then is dropped, for whatever reason, and
-    /// counted so; a longer one is sent at once.
+    /// counted so; a longer one is sent at once, as is one from another thread.
     ///
     /// # Errors
     ///
@@ -146,16 +134,18 @@ impl Datagram {
     /// UDP; if a reply is sent at once also `ConnectionRefused` if a Unix peer is gone.
     pub fn reply(&self, payload: &[u8]) -> io::Result<()> {
         let (socket, peer) = (&self.packet.socket, &self.live.peer);
-        if let Some(replies) = &self.replies {
-            let mut replies = lock(replies);
+        let waits = self.replies(|replies| {
             if payload.len() <= SHORT_BYTES {
-                replies.put(socket, payload, peer)?;
-                self.live.sent(payload.len());
-                return Ok(());
+                return Some(replies.put(socket, payload, peer));
             }
             replies.send();
-        }
-        match socket.send(payload, peer) {
+            None
+        });
+        let sent = match waits {
+            Some(Some(put)) => put,
+            _ => socket.send(payload, peer),
+        };
+        match sent {
             Ok(()) => {
                 self.live.sent(payload.len());
                 Ok(())
@@ -168,11 +158,4 @@ impl Datagram {
             Err(error) => Err(error),
         }
     }
-}
-
-/// What the lock guards; who has it for himself need not lock.
-fn lock_mut(replies: &mut Mutex<Replies>) -> &mut Replies {
-    replies
-        .get_mut()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

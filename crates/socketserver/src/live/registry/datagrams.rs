@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socketserver_sys::gauges::{Gauges, GaugesCell};
 
@@ -49,26 +49,31 @@ impl Registry {
         seats.origins.get(&origin).copied().unwrap_or(0) < limit
     }
 
-    /// Makes `live` that of the next datagram, and tells that it has started.
+    /// Takes the numbers of so many datagrams; the first is told. Those that are refused have none.
+    pub(crate) fn number(&self, count: usize) -> u64 {
+        self.next.fetch_add(count as u64, Ordering::Relaxed)
+    }
+
+    /// Makes `live` that of datagram `id`, and tells that it has started.
     ///
     /// The clock is read only if somebody [observes](Self::is_observed) it.
-    pub(crate) fn begin_datagram(&self, live: &mut Arc<Live>, peer: &Address, is_observed: bool) {
-        if Arc::get_mut(live).is_none() {
+    pub(crate) fn begin_datagram(
+        &self,
+        live: &mut Arc<Live>,
+        id: u64,
+        peer: &Address,
+        is_observed: bool,
+    ) {
+        let started = is_observed.then(|| self.clock.now());
+        if let Some(live) = Arc::get_mut(live) {
+            renew(live, id, peer, started);
+        } else {
             *live = self.unseated(&live.endpoint);
-        }
-        let Some(live) = Arc::get_mut(live) else {
-            return;
-        };
-        live.id = self.next.fetch_add(1, Ordering::Relaxed);
-        copy(peer, &mut live.peer);
-        if let GaugesCell::Own(gauges) = &mut live.gauges {
-            // Nobody else has reached it, so the other ones stand as they stood.
-            *gauges.bytes_in.get_mut() = 0;
-            *gauges.bytes_out.get_mut() = 0;
+            if let Some(live) = Arc::get_mut(live) {
+                renew(live, id, peer, started);
+            }
         }
         if is_observed {
-            live.started = self.clock.now();
-            let id = live.id;
             self.telemetry.emit(&Event::Started { id, peer });
         } else {
             let started = 1;
@@ -129,6 +134,20 @@ impl Registry {
     /// Whether anybody sees more of datagrams than the counters.
     pub(crate) fn is_observed(&self) -> bool {
         self.telemetry.is_observed()
+    }
+}
+
+/// Makes `live` that of another datagram.
+fn renew(live: &mut Live, id: u64, peer: &Address, started: Option<Instant>) {
+    live.id = id;
+    copy(peer, &mut live.peer);
+    if let Some(started) = started {
+        live.started = started;
+    }
+    if let GaugesCell::Own(gauges) = &mut live.gauges {
+        // Nobody else can reach it, so the other ones stand as they stood.
+        *gauges.bytes_in.get_mut() = 0;
+        *gauges.bytes_out.get_mut() = 0;
     }
 }
 

@@ -15,7 +15,7 @@ use crate::control::ServerHandle;
 use crate::endpoint::Endpoint;
 use crate::engine::Place;
 use crate::live::{HandledDatagram, Ticket};
-use crate::request::Datagram;
+use crate::request::{Datagram, Replies};
 use crate::server::Handled;
 use crate::server::serve::{Factory, serve};
 use crate::telemetry::{Event, Refusal};
@@ -31,6 +31,8 @@ pub(in crate::server) struct PacketSource {
     waiting: VecDeque<(Packet, Address)>,
     /// What those of a batch are served with, one after another.
     datagram: Option<Datagram>,
+    /// Where their replies wait.
+    replies: Replies,
     /// Those of the batch whose handlers are done.
     handled: Vec<HandledDatagram>,
 }
@@ -47,6 +49,7 @@ impl PacketSource {
             factory,
             waiting: VecDeque::new(),
             datagram: None,
+            replies: Replies::nobodys(),
             handled: Vec::new(),
         }
     }
@@ -66,7 +69,9 @@ impl PacketSource {
             admission,
             server: shared.handle(),
             is_observed: shared.registry.is_observed(),
+            first_id: shared.registry.number(self.waiting.len().min(at_most)),
         };
+        self.replies.exchange();
         if let Some(datagram) = &mut self.datagram {
             datagram.set_server(batch.server.clone());
         }
@@ -93,6 +98,7 @@ impl PacketSource {
             admission,
             ref server,
             is_observed,
+            first_id,
         } = *batch;
         let registry = &admission.shared.registry;
         let refusal = refusal(&packet, &peer, admission, server)
@@ -114,8 +120,10 @@ impl PacketSource {
                 none.insert(Datagram::in_batches(packet, live, server.clone()))
             }
         };
-        registry.begin_datagram(datagram.live(), &peer, is_observed);
-        datagram.begin(self.handled.len());
+        let nth = self.handled.len();
+        let id = first_id + nth as u64;
+        registry.begin_datagram(datagram.live(), id, &peer, is_observed);
+        datagram.begin(nth);
         let reason = serve(&self.factory, datagram, &peer, &admission.hooks);
         let handled = registry.handled(datagram.live(), peer, reason, is_observed);
         self.handled.push(handled);
@@ -125,8 +133,9 @@ impl PacketSource {
     /// Sends the replies of a batch, and tells of each datagram that it has ended.
     fn end_batch(&mut self, admission: &Admission) {
         let (registry, telemetry) = (&admission.shared.registry, &admission.shared.telemetry);
-        let dropped = self.datagram.as_mut().map(Datagram::end_batch);
-        for dropped in dropped.into_iter().flatten() {
+        self.replies.exchange();
+        self.replies.send();
+        for dropped in self.replies.take_dropped() {
             let handled = &mut self.handled[dropped.nth];
             handled.bytes_out = handled.bytes_out.saturating_sub(dropped.bytes);
             let peer = &handled.peer;
@@ -144,6 +153,7 @@ struct BatchRun<'a> {
     admission: &'a Admission,
     server: ServerHandle,
     is_observed: bool,
+    first_id: u64,
 }
 
 /// Why a datagram is refused whoever else is served.
