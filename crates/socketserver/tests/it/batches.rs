@@ -70,6 +70,10 @@ impl Holdup {
 }
 
 fn echo(datagram: &mut Datagram) -> io::Result<()> {
+    echo_shared(datagram)
+}
+
+fn echo_shared(datagram: &Datagram) -> io::Result<()> {
     datagram.reply(datagram.payload())
 }
 
@@ -622,23 +626,23 @@ fn a_listener_that_wraps_another_sees_each_of_them() {
 
 #[test]
 fn a_reply_from_another_thread_is_sent_too() {
-    let ids = Arc::new(Mutex::new(Vec::new()));
+    let (holdup, ids) = (Holdup::default(), Arc::new(Mutex::new(Vec::new())));
     let seen = Arc::clone(&ids);
-    let serve = move |datagram: &mut Datagram| {
+    let serve = holdup.around(move |datagram: &mut Datagram| {
         seen.lock().unwrap().push(datagram.id());
         let datagram = &*datagram;
-        thread::scope(|scope| scope.spawn(|| datagram.reply(b"there")).join().unwrap())
-    };
+        thread::scope(|scope| scope.spawn(|| echo_shared(datagram)).join().unwrap())
+    });
     let server = serve_udp(Builder::new(Udp::default(), Loop), serve);
     let client = udp(&server);
-    for _ in 0..3 {
-        client.send(b"?").unwrap();
-        assert_eq!(texts(&client, 1), ["there"]);
-    }
+    holdup.batch(&client, || {
+        for number in 1..=3 {
+            client.send(number.to_string().as_bytes()).unwrap();
+        }
+    });
+    assert_eq!(texts(&client, 3), ["1", "2", "3"]);
     stop(server);
     let ids = ids.lock().unwrap();
-    assert!(
-        ids.is_sorted() && ids[0] < ids[1] && ids[1] < ids[2],
-        "{ids:?}"
-    );
+    let is_rising = ids.windows(2).all(|pair| pair[0] < pair[1]);
+    assert!(is_rising, "each has a number of its own: {ids:?}");
 }
