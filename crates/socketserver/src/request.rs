@@ -19,7 +19,7 @@ pub(crate) use connection::Parts;
 pub use datagram::Datagram;
 pub use messages::{Messages, ReaderLines};
 pub use reader::Reader;
-pub(crate) use replies::Replies;
+pub(crate) use replies::{DroppedReplies, Replies};
 pub use writer::Writer;
 
 /// What a listener yields, and the request that is made of it.

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::replies::{Replies, SHORT_BYTES};
 use crate::address::Address;
@@ -27,35 +28,49 @@ use crate::transport::Packet;
 #[derive(Debug)]
 pub struct Datagram {
     packet: Packet,
-    live: Arc<Live>,
+    seat: Seat,
     server: ServerHandle,
-    /// Whether replies wait for the end of the batch.
-    in_batch: bool,
+}
+
+/// Where a datagram is known.
+#[derive(Debug)]
+enum Seat {
+    /// To nobody but the thread that serves the batch which it is of.
+    Batch {
+        id: u64,
+        peer: Address,
+        bytes_out: AtomicU64,
+    },
+    /// Among all live requests.
+    Own(Arc<Live>),
 }
 
 impl Datagram {
     pub(crate) fn new(packet: Packet, live: Arc<Live>, server: ServerHandle) -> Self {
-        let datagram = Self {
-            packet,
-            live,
-            server,
-            in_batch: false,
-        };
-        datagram.note_begun();
-        datagram
-    }
-
-    /// The first of many, to be served one after another; it has [yet to begin](Self::begin).
-    pub(crate) fn in_batches(packet: Packet, live: Arc<Live>, server: ServerHandle) -> Self {
+        live.now(Activity::Busy);
+        live.received(packet.payload.len());
         Self {
             packet,
-            live,
+            seat: Seat::Own(live),
             server,
-            in_batch: true,
         }
     }
 
-    /// Makes it another one; the last one's packet is given back.
+    /// The first of a batch, to be served one after another; it has [yet to begin](Self::begin).
+    pub(crate) fn in_batch(packet: Packet, server: ServerHandle) -> Self {
+        let seat = Seat::Batch {
+            id: 0,
+            peer: Address::Unnamed,
+            bytes_out: AtomicU64::new(0),
+        };
+        Self {
+            packet,
+            seat,
+            server,
+        }
+    }
+
+    /// Makes it the next one of a batch; the last one's packet is given back.
     pub(crate) fn follow(&mut self, packet: Packet) -> Packet {
         if !Arc::ptr_eq(&packet.socket, &self.packet.socket) {
             self.replies(Replies::send);
@@ -63,19 +78,29 @@ impl Datagram {
         std::mem::replace(&mut self.packet, packet)
     }
 
-    /// It is served from now on, at this place in the batch.
-    pub(crate) fn begin(&mut self, nth: usize) {
-        Replies::begin(self.live.id, nth);
-        self.note_begun();
+    /// It is served from now on: number `number`, at place `nth` in its batch, from `whom`.
+    pub(crate) fn begin(&mut self, (number, nth): (u64, usize), whom: &Address) {
+        if let Seat::Batch {
+            id,
+            peer,
+            bytes_out,
+        } = &mut self.seat
+        {
+            *id = number;
+            copy(whom, peer);
+            *bytes_out.get_mut() = 0;
+            Replies::begin(number, nth);
+        }
     }
 
-    fn note_begun(&self) {
-        self.live.now(Activity::Busy);
-        self.live.received(self.packet.payload.len());
-    }
-
-    pub(crate) fn live(&mut self) -> &mut Arc<Live> {
-        &mut self.live
+    /// The bytes that it has, and those that were sent back.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let sent = match &self.seat {
+            Seat::Batch { bytes_out, .. } => bytes_out.load(Ordering::Relaxed),
+            // It is counted where it is known.
+            Seat::Own(_) => 0,
+        };
+        (self.packet.payload.len() as u64, sent)
     }
 
     pub(crate) fn set_server(&mut self, server: ServerHandle) {
@@ -85,8 +110,11 @@ impl Datagram {
     /// Calls `call` with where replies wait, if they do.
     #[inline]
     fn replies<T>(&self, call: impl FnOnce(&mut Replies) -> T) -> Option<T> {
-        // From another thread, which the handler may have started, they are sent at once.
-        self.in_batch.then(|| Replies::with(self.live.id, call))?
+        match self.seat {
+            // From another thread, which the handler may have started, they are sent at once.
+            Seat::Batch { id, .. } => Replies::with(id, call),
+            Seat::Own(_) => None,
+        }
     }
 
     /// What was sent; it may be empty.
@@ -97,12 +125,18 @@ impl Datagram {
     /// Who sent it (Python: `client_address`); a Unix peer may be
     /// [`Unnamed`](Address::Unnamed).
     pub fn peer(&self) -> &Address {
-        &self.live.peer
+        match &self.seat {
+            Seat::Batch { peer, .. } => peer,
+            Seat::Own(live) => &live.peer,
+        }
     }
 
     /// Its number, unique in this server.
     pub fn id(&self) -> u64 {
-        self.live.id
+        match &self.seat {
+            Seat::Batch { id, .. } => *id,
+            Seat::Own(live) => live.id,
+        }
     }
 
     /// The server that received it.
@@ -116,6 +150,17 @@ impl Datagram {
         // What is sent by it comes behind what was sent before.
         self.replies(Replies::send);
         self.packet.socket.with(look)
+    }
+
+    fn note_sent(&self, bytes: usize) {
+        match &self.seat {
+            Seat::Batch { bytes_out, .. } => {
+                // As in a `Live`: a thread of the handler's that replies meanwhile may go uncounted.
+                let sum = bytes_out.load(Ordering::Relaxed) + bytes as u64;
+                bytes_out.store(sum, Ordering::Relaxed);
+            }
+            Seat::Own(live) => live.sent(bytes),
+        }
     }
 
     /// Sends a datagram back to the peer, from the address that it was sent to.
@@ -133,7 +178,7 @@ impl Datagram {
     /// `AddrNotAvailable` if the peer has no address, `EMSGSIZE` for more than 65 507 bytes over
     /// UDP; if a reply is sent at once also `ConnectionRefused` if a Unix peer is gone.
     pub fn reply(&self, payload: &[u8]) -> io::Result<()> {
-        let (socket, peer) = (&self.packet.socket, &self.live.peer);
+        let (socket, peer) = (&self.packet.socket, self.peer());
         let waits = self.replies(|replies| {
             if payload.len() <= SHORT_BYTES {
                 return Some(replies.put(socket, payload, peer));
@@ -147,7 +192,7 @@ impl Datagram {
         };
         match sent {
             Ok(()) => {
-                self.live.sent(payload.len());
+                self.note_sent(payload.len());
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -157,5 +202,14 @@ impl Datagram {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Makes `to` a copy of `from`, without an allocation if `to` has one that can be used again.
+fn copy(from: &Address, to: &mut Address) {
+    match (from, to) {
+        (Address::Abstract(from), Address::Abstract(to)) => to.clone_from(from),
+        (Address::Path(from), Address::Path(to)) => to.clone_from(from),
+        (from, to) => *to = from.clone(),
     }
 }

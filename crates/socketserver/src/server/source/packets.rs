@@ -14,8 +14,8 @@ use crate::address::Address;
 use crate::control::ServerHandle;
 use crate::endpoint::Endpoint;
 use crate::engine::Place;
-use crate::live::{HandledDatagram, Ticket};
-use crate::request::{Datagram, Replies};
+use crate::live::{DatagramBatch, Ticket};
+use crate::request::{Datagram, DroppedReplies, Replies};
 use crate::server::Handled;
 use crate::server::serve::{Factory, serve};
 use crate::telemetry::{Event, Refusal};
@@ -33,8 +33,8 @@ pub(in crate::server) struct PacketSource {
     datagram: Option<Datagram>,
     /// Where their replies wait.
     replies: Replies,
-    /// Those of the batch whose handlers are done.
-    handled: Vec<HandledDatagram>,
+    /// What becomes of them.
+    batch: DatagramBatch,
 }
 
 impl PacketSource {
@@ -50,7 +50,7 @@ impl PacketSource {
             waiting: VecDeque::new(),
             datagram: None,
             replies: Replies::nobodys(),
-            handled: Vec::new(),
+            batch: DatagramBatch::default(),
         }
     }
 
@@ -65,16 +65,13 @@ impl PacketSource {
     /// Serves those that wait, at most so many, up to one that stops the server; tells how many.
     fn serve_waiting(&mut self, admission: &Admission, at_most: usize) -> (usize, Option<Handled>) {
         let shared = &admission.shared;
-        let batch = BatchRun {
-            admission,
-            server: shared.handle(),
-            is_observed: shared.registry.is_observed(),
-            first_id: shared.registry.number(self.waiting.len().min(at_most)),
-        };
-        self.replies.exchange();
+        let server = shared.handle();
         if let Some(datagram) = &mut self.datagram {
-            datagram.set_server(batch.server.clone());
+            datagram.set_server(server.clone());
         }
+        let at_most = at_most.min(self.waiting.len());
+        self.batch.open(&shared.registry, at_most);
+        self.replies.exchange();
         let is_draining = admission.keeper.is_draining();
         let mut count = 0;
         let mut last = None;
@@ -82,7 +79,7 @@ impl PacketSource {
             && let Some((packet, peer)) = self.waiting.pop_front()
         {
             count += 1;
-            last = Some(self.serve_one(&batch, packet, peer));
+            last = Some(self.serve_one(admission, &server, packet, peer));
             // The rest was in the queue when the server was stopped: the drain serves it, if there is
             // one, or else the next run.
             if shared.is_stopping() && (!is_draining || shared.is_aborting()) {
@@ -93,13 +90,13 @@ impl PacketSource {
         (count, last)
     }
 
-    fn serve_one(&mut self, batch: &BatchRun<'_>, packet: Packet, peer: Address) -> Handled {
-        let BatchRun {
-            admission,
-            ref server,
-            is_observed,
-            first_id,
-        } = *batch;
+    fn serve_one(
+        &mut self,
+        admission: &Admission,
+        server: &ServerHandle,
+        packet: Packet,
+        peer: Address,
+    ) -> Handled {
         let registry = &admission.shared.registry;
         let refusal = refusal(&packet, &peer, admission, server)
             .or_else(|| (!registry.admits(&peer)).then_some(Refusal::PerAddress));
@@ -115,45 +112,25 @@ impl PacketSource {
                 self.listener.take_back(datagram.follow(packet));
                 datagram
             }
-            none => {
-                let live = registry.unseated(&self.endpoint);
-                none.insert(Datagram::in_batches(packet, live, server.clone()))
-            }
+            none => none.insert(Datagram::in_batch(packet, server.clone())),
         };
-        let nth = self.handled.len();
-        let id = first_id + nth as u64;
-        registry.begin_datagram(datagram.live(), id, &peer, is_observed);
-        datagram.begin(nth);
+        datagram.begin(self.batch.begin(registry, &peer), &peer);
         let reason = serve(&self.factory, datagram, &peer, &admission.hooks);
-        let handled = registry.handled(datagram.live(), peer, reason, is_observed);
-        self.handled.push(handled);
+        let bytes = datagram.bytes();
+        self.batch.handled(registry, peer, reason, bytes);
         Handled::Served
     }
 
     /// Sends the replies of a batch, and tells of each datagram that it has ended.
     fn end_batch(&mut self, admission: &Admission) {
-        let (registry, telemetry) = (&admission.shared.registry, &admission.shared.telemetry);
+        let registry = &admission.shared.registry;
         self.replies.exchange();
         self.replies.send();
-        for dropped in self.replies.take_dropped() {
-            let handled = &mut self.handled[dropped.nth];
-            handled.bytes_out = handled.bytes_out.saturating_sub(dropped.bytes);
-            let peer = &handled.peer;
-            for _ in 0..dropped.count {
-                telemetry.emit(&Event::ReplyDropped { peer });
-            }
+        for DroppedReplies { nth, count, bytes } in self.replies.take_dropped() {
+            self.batch.dropped(registry, nth, count, bytes);
         }
-        registry.end_datagrams(&self.handled);
-        self.handled.clear();
+        self.batch.close(registry);
     }
-}
-
-/// What is the same for all of a batch.
-struct BatchRun<'a> {
-    admission: &'a Admission,
-    server: ServerHandle,
-    is_observed: bool,
-    first_id: u64,
 }
 
 /// Why a datagram is refused whoever else is served.
