@@ -241,3 +241,7 @@ pub(crate) fn forking_on_streams(case: Case) -> bool {
 pub(crate) fn parking_on_streams(case: Case) -> bool {
     (case.engine == Engine::Pool || case.engine.is_reactor()) && on_streams(case)
 }
+
+pub(crate) fn parking_messages(case: Case) -> bool {
+    parking_on_streams(case) && on_messages(case)
+}
