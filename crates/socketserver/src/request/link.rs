@@ -178,6 +178,15 @@ impl Link {
         }
     }
 
+    /// Has the message that was held up take its time from now on.
+    pub(crate) fn begin_message_anew(&mut self, now: Moment) {
+        if let Some(extra) = &mut self.extra
+            && extra.started.is_some()
+        {
+            extra.started = Some(now);
+        }
+    }
+
     pub(crate) fn has_pending(&self) -> bool {
         self.peek().is_some_and(|extra| !extra.pending.is_empty())
     }
@@ -187,16 +196,18 @@ impl Link {
         if let Some(reason) = self.live().cut_reason() {
             return Err(cut_error(reason));
         }
-        let waits = self.waiting_bytes() + turn.output.len();
         if turn.waiter.is_some() {
             turn.output.extend_from_slice(bytes);
-            return if waits + bytes.len() > PIECE || self.is_shared {
+            return if turn.output.len() > PIECE || self.is_shared {
                 self.flush_waiting(turn)
             } else {
                 Ok(())
             };
         }
-        if waits > self.limits().outbox_bytes {
+        if turn.output.len() > PIECE {
+            self.flush(turn)?;
+        }
+        if self.waiting_bytes() > self.limits().outbox_bytes {
             // On an event loop nobody can wait for the peer in the middle of a message.
             self.live().note_cut(EndReason::SlowConsumer);
             return Err(cut_error(EndReason::SlowConsumer));
@@ -237,7 +248,8 @@ impl Link {
             turn.output.drain(..sent);
             turn.output.extend_from_slice(bytes);
         }
-        Ok(())
+        // What is left waits where it is counted, so that no further message is heard.
+        self.flush(turn)
     }
 
     /// Sends what the handler has written, or lets it wait in the outbox.

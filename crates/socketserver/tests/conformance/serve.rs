@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 
 use socketserver::transport::{Stream, Transport};
 use socketserver::{
-    Builder, Handled, Handler, IntoAddress, Limits, RequestOf, RunsOn, Scheme, Served,
-    Server, ServerHandle, Tcp, Udp, UnixDatagram, UnixStream,
+    Builder, Handled, Handler, IntoAddress, Limits, RequestOf, RunsOn, Scheme, Served, Server,
+    ServerHandle, Tcp, Udp, UnixDatagram, UnixStream,
 };
 
 use crate::Outcome;

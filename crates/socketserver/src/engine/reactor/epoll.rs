@@ -72,14 +72,6 @@ impl EpollPort {
         }
     }
 
-    /// Sends on what waited for room.
-    fn send_on(&mut self, hall: &mut Hall, seat: u64) {
-        if let Some(outbox) = outbox_at(hall, seat) {
-            outbox.flush();
-        }
-        attend(self, hall, seat);
-    }
-
     /// Reads what there is, or as much as one may in a turn.
     fn read(&mut self, hall: &mut Hall, seat: u64, to_the_end: bool) {
         let input = &mut self.input;
@@ -217,5 +209,12 @@ impl Port for EpollPort {
             }
             _ => outbox.settle(),
         }
+    }
+
+    fn send_on(&mut self, hall: &mut Hall, seat: u64) {
+        if let Some(outbox) = outbox_at(hall, seat) {
+            outbox.flush();
+        }
+        attend(self, hall, seat);
     }
 }

@@ -34,8 +34,11 @@ pub(super) trait Port {
     fn meet(&mut self, hall: &mut Hall, seat: u64, wants: Wants);
     /// Sends what the handler at `seat` has written.
     fn flush(&mut self, hall: &mut Hall, seat: u64) -> Option<Wants>;
-    /// Sends what waits in an outbox at the end of a turn.
+    /// Sends what waits in an outbox at the end of a turn; what is left of another loop's is posted to
+    /// that.
     fn send(&mut self, hall: &mut Hall, outbox: &Outbox);
+    /// Sends what waits in the outbox at `seat`, as far as there is room, and sees to the rest.
+    fn send_on(&mut self, hall: &mut Hall, seat: u64);
 }
 
 /// The connections of a loop, and what comes to them from elsewhere.
@@ -185,7 +188,8 @@ impl<P: Port> EventLoop<P> {
                         tracing::warn!(%peer, %error, "a loop cannot take one more connection");
                     }
                 }
-                Post::Flush(seat) => self.flush_outbox(seat),
+                Post::Flush(seat) => self.port.send_on(&mut self.hall, seat),
+                Post::Attend(seat) => attend(&mut self.port, &mut self.hall, seat),
                 Post::Resume(seat, pause) => {
                     let Self { hall, port } = self;
                     let wants = hall.call(seat, |driven, turn| driven.resume(pause, turn));
@@ -195,18 +199,6 @@ impl<P: Port> EventLoop<P> {
             }
         }
         self.hall.posts = posts;
-    }
-
-    fn flush_outbox(&mut self, seat: u64) {
-        let Self { hall, port } = self;
-        let outbox = hall.seats.get(seat).and_then(|slot| {
-            let driven = slot.driven.as_deref()?;
-            driven.outbox().cloned()
-        });
-        if let Some(outbox) = outbox {
-            port.send(hall, &outbox);
-            attend(port, hall, seat);
-        }
     }
 
     /// Seats a new connection, outside a turn or in one.

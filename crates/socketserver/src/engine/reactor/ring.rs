@@ -369,4 +369,11 @@ impl Port for RingPort {
             _ => outbox.settle(),
         }
     }
+
+    fn send_on(&mut self, hall: &mut Hall, seat: u64) {
+        if let Some(outbox) = outbox_at(hall, seat) {
+            self.take_off(hall, seat, &outbox);
+        }
+        attend(self, hall, seat);
+    }
 }

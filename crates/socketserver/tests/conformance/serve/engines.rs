@@ -122,5 +122,11 @@ where
     H: Handler<RequestOf<T>, K>,
     K: RunsOn<E>,
 {
-    on_engine(transport, engine, settings, make, Some(Server::handle_request))
+    on_engine(
+        transport,
+        engine,
+        settings,
+        make,
+        Some(Server::handle_request),
+    )
 }
