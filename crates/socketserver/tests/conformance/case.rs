@@ -190,6 +190,12 @@ pub(crate) fn on_unix(case: Case) -> bool {
     !on_internet(case)
 }
 
+/// They hold less than those of the internet, so that it soon shows on the one side what is read on
+/// the other.
+pub(crate) fn on_unix_streams(case: Case) -> bool {
+    on_unix(case) && on_streams(case)
+}
+
 pub(crate) fn on_unix_datagrams(case: Case) -> bool {
     on_unix(case) && on_datagrams(case)
 }

@@ -1,7 +1,8 @@
 //! Messages: whole, in order, each answered once, whoever else is slow.
 
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::case::{Case, Kind, sentences};
@@ -20,6 +21,7 @@ sentences! {
         a_client_that_drips_is_cut_off_for_that_reason,
         a_client_that_never_reads_is_cut_off_for_that_reason,
         a_client_that_never_reads_the_last_answer_is_not_waited_for;
+    on_unix_streams: a_client_that_reads_slowly_and_steadily_is_not_cut_off;
     side_by_side_on_streams:
         a_slow_reader_holds_up_nobody_else,
         many_who_pipeline_are_each_answered_in_order;
@@ -177,6 +179,26 @@ fn a_client_that_never_reads_is_cut_off_for_that_reason(case: Case) -> Outcome {
     Ok(())
 }
 
+fn a_client_that_reads_slowly_and_steadily_is_not_cut_off(case: Case) -> Outcome {
+    let server = case.server().with("write", 400).start()?;
+    let mut client = server.client()?;
+    client.say(&format!("write {MORE_THAN_FITS}"))?;
+    let begun = Instant::now();
+    let mut read = 0;
+    while begun.elapsed() < Duration::from_millis(900) {
+        read += client.receive_some(100_000)?.len();
+        thread::sleep(Duration::from_millis(10));
+    }
+    client.say("echo hello")?;
+    while read <= MORE_THAN_FITS {
+        let count = client.receive_some(MORE_THAN_FITS + 1 - read)?.len();
+        assert!(count > 0, "cut off after {read} bytes");
+        read += count;
+    }
+    assert_eq!(client.hear()?, "hello");
+    Ok(())
+}
+
 fn a_client_that_never_reads_the_last_answer_is_not_waited_for(case: Case) -> Outcome {
     let mut server = case.server().with("write", 50).start()?;
     let mut client = server.client()?;
@@ -290,7 +312,7 @@ fn a_tick_comes_to_who_says_nothing(case: Case) -> Outcome {
     // It comes once, and a later one replaces an earlier.
     client.send(b"tick 3600000\ntick 1\n")?;
     assert_eq!(client.hear()?, "ticked");
-    std::thread::sleep(Duration::from_millis(20));
+    thread::sleep(Duration::from_millis(20));
     assert_silent(&client)
 }
 
