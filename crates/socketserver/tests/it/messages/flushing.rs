@@ -58,7 +58,7 @@ sentences! {
         });
         let mut client = play.connect();
         client.write_all(b"go\n").unwrap();
-        until("it has begun", || play.only().bytes_out > 0);
+        until("it has begun", || play.only().bytes_in == 3);
         let mut bytes = vec![0; COUNT];
         client.read_exact(&mut bytes).unwrap();
         assert!(bytes == pattern(COUNT), "{kind:?}");
