@@ -70,8 +70,30 @@ enum Reach {
     Nothing,
     /// By its socket.
     Socket(Arc<Socket>),
+    /// By its socket, which nobody looks at, and by an alarm.
+    Guarded(Box<Guarded>),
     /// By its process.
     Process(Pid),
+}
+
+/// A request that waits for something else than its peer.
+#[derive(Debug)]
+struct Guarded {
+    socket: Arc<Socket>,
+    alarm: Arc<dyn Alarm>,
+    seat: u64,
+}
+
+/// Tells whoever serves a request that it has been cut off.
+pub(crate) trait Alarm: Send + Sync {
+    /// The one at `seat` has.
+    fn alarm(&self, seat: u64);
+}
+
+impl std::fmt::Debug for dyn Alarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Alarm")
+    }
 }
 
 /// One live request.
@@ -141,6 +163,10 @@ impl Live {
         match &*lock(&self.reach) {
             Reach::Nothing => {}
             Reach::Socket(socket) => socket.end(),
+            Reach::Guarded(guarded) => {
+                guarded.socket.end();
+                guarded.alarm.alarm(guarded.seat);
+            }
             // Its engine has not reaped it, or this would not be its reach: the pid is still its own.
             Reach::Process(pid) => {
                 let _ = rustix::process::kill_process(*pid, Signal::KILL);
@@ -178,8 +204,32 @@ impl Live {
 
     fn end_input(&self) {
         self.gauges.drained.store(true, Ordering::Release);
-        if let Reach::Socket(socket) = &*lock(&self.reach) {
-            socket.end_reading();
+        match &*lock(&self.reach) {
+            Reach::Socket(socket) => socket.end_reading(),
+            Reach::Guarded(guarded) => guarded.socket.end_reading(),
+            Reach::Nothing | Reach::Process(_) => {}
+        }
+    }
+
+    /// Has `alarm` told of a cut: nobody looks at the socket for a while.
+    pub(crate) fn guard(&self, alarm: Arc<dyn Alarm>, seat: u64) {
+        let mut reach = lock(&self.reach);
+        if let Reach::Socket(socket) = &*reach {
+            let socket = Arc::clone(socket);
+            *reach = Reach::Guarded(Box::new(Guarded {
+                socket,
+                alarm,
+                seat,
+            }));
+        }
+    }
+
+    /// The socket is looked at again.
+    pub(crate) fn unguard(&self) {
+        let mut reach = lock(&self.reach);
+        if let Reach::Guarded(guarded) = &*reach {
+            let socket = Arc::clone(&guarded.socket);
+            *reach = Reach::Socket(socket);
         }
     }
 

@@ -247,6 +247,7 @@ impl<H: MessageHandler> Session<H> {
 
     /// Hears what a pause or a slow peer has held up.
     fn hear_on(&mut self, turn: &mut Turn) {
+        self.link.begin_message_anew(turn.now);
         let has_pending = self.link.has_pending();
         if self.phase == Phase::Ending {
             let is_drained = self.link.live().is_drained() && !self.link.peer_has_ended;
@@ -368,9 +369,12 @@ impl<H: MessageHandler> Session<H> {
             // A pause that nobody can end is none.
             if !self.link.peek().is_none_or(Extra::is_pause_over) {
                 self.link.live().now(Activity::Busy);
+                let alarm = Arc::clone(&turn.conductor);
+                self.link.live().guard(alarm, self.link.seat);
                 return;
             }
             self.link.is_paused = false;
+            self.link.live().unguard();
             self.link.active = turn.now;
             let halt = self.call(Step::Handle, turn, |coded, peer| {
                 let next = coded.handler.resumed(peer);

@@ -178,6 +178,15 @@ impl Link {
         }
     }
 
+    /// Has the message that was held up take its time from now on.
+    pub(crate) fn begin_message_anew(&mut self, now: Moment) {
+        if let Some(extra) = &mut self.extra
+            && extra.started.is_some()
+        {
+            extra.started = Some(now);
+        }
+    }
+
     pub(crate) fn has_pending(&self) -> bool {
         self.peek().is_some_and(|extra| !extra.pending.is_empty())
     }

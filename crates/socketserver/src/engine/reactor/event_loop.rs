@@ -189,6 +189,7 @@ impl<P: Port> EventLoop<P> {
                     }
                 }
                 Post::Flush(seat) => self.port.send_on(&mut self.hall, seat),
+                Post::Attend(seat) => attend(&mut self.port, &mut self.hall, seat),
                 Post::Resume(seat, pause) => {
                     let Self { hall, port } = self;
                     let wants = hall.call(seat, |driven, turn| driven.resume(pause, turn));
