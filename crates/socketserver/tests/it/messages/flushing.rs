@@ -24,7 +24,7 @@ impl MessageHandler for Mirror {
 }
 
 /// Bytes of which no two places look alike.
-fn pattern(count: usize) -> Vec<u8> {
+pub(super) fn pattern(count: usize) -> Vec<u8> {
     (0..count)
         .map(|at| u8::try_from((at * 31 + (at >> 8) * 7 + (at >> 16)) % 251).unwrap())
         .collect()
