@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -112,7 +113,10 @@ enum Own {
 thread_local! {
     /// The loops that run on this thread, beside the accepting of their servers; by the address of
     /// their inbox. A loop stays on the thread that made it.
-    static OWN: RefCell<Vec<(usize, Own)>> = const { RefCell::new(Vec::new()) };
+    ///
+    /// Where a program leaves at once, by `exit(3)` on this thread, they are not dropped: no handler is
+    /// to run after that.
+    static OWN: RefCell<Vec<(usize, ManuallyDrop<Own>)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Default for Reactor {
@@ -160,7 +164,7 @@ impl Reactor {
             let watched = Arc::new(Watched::new(&run.dog));
             if number == 0 {
                 let own = Own::new(self.driver, &inbox, &watched)?;
-                OWN.with_borrow_mut(|owns| owns.push((inbox.number(), own)));
+                OWN.with_borrow_mut(|owns| owns.push((inbox.number(), ManuallyDrop::new(own))));
             } else {
                 let thread = self.start_loop(number, &inbox, &watched)?;
                 run.threads.push(thread);
@@ -243,8 +247,8 @@ impl Reactor {
                 let at = owns.iter().position(|(it, _)| *it == number)?;
                 Some(owns.swap_remove(at).1)
             });
-            if let Some(mut own) = own {
-                own.end();
+            if let Some(own) = own {
+                ManuallyDrop::into_inner(own).end();
             }
         }
         for inbox in run.inboxes.iter().skip(1) {
@@ -288,9 +292,9 @@ impl Own {
         }
     }
 
-    fn end(&mut self) {
+    fn end(self) {
         match self {
-            Self::Epoll(it) => it.end(),
+            Self::Epoll(mut it) => it.end(),
         }
     }
 }
