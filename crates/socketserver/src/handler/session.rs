@@ -172,9 +172,6 @@ impl<H: MessageHandler> Session<H> {
                 Halt::Over(Ok(()))
             }
         };
-        if !self.link.is_paused {
-            self.link.live().now(Activity::Reading);
-        }
         halt
     }
 
@@ -318,6 +315,14 @@ impl<H: MessageHandler> Session<H> {
         self.end_pause(turn);
         let is_over = self.phase == Phase::Over;
         let room = !is_over && self.link.check_output();
+        if !is_over && !self.link.is_paused {
+            let is_full = self.link.is_full();
+            self.link.live().now(if is_full {
+                Activity::Writing
+            } else {
+                Activity::Reading
+            });
+        }
         self.link.tidy();
         Wants {
             input: self.phase == Phase::Open && !self.is_held(),
