@@ -8,9 +8,9 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit};
 use socketserver::signal::{INTERRUPT, Signals, TERMINATE};
 use socketserver::{
-    AnyDatagram, AnyStream, Builder, Datagram, DrainReport, Driver, Endpoint, Engine, Error, Forking,
-    MessageHandler, Pool, Reactor, RequestHandler, Sequential, Served, Server, ServerHandle,
-    SharedMemory, Tcp, Threading, Transport, UnixStream,
+    AnyDatagram, AnyStream, Builder, Datagram, DrainReport, Driver, Endpoint, Engine, Error,
+    Forking, MessageHandler, Pool, Reactor, RequestHandler, Sequential, Served, Server,
+    ServerHandle, SharedMemory, Tcp, Threading, Transport, UnixStream,
 };
 
 use crate::Failure;

@@ -4,20 +4,22 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use socketserver_sys::gauges::GaugesCell;
 
 use crate::address::Address;
+use crate::clock::Moment;
 use crate::endpoint::Endpoint;
 use crate::socket::Socket;
 use crate::telemetry::EndReason;
 
 mod registry;
+mod roster;
 
 pub use registry::DrainReport;
-pub(crate) use registry::{Registry, Ticket};
+pub(crate) use registry::{HandledDatagram, Registry, Ticket};
 
 /// What a request is doing.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -78,7 +80,7 @@ pub(crate) struct Live {
     pub(crate) id: u64,
     pub(crate) peer: Address,
     pub(crate) endpoint: Arc<Endpoint>,
-    started: Instant,
+    started: Moment,
     gauges: GaugesCell,
     reach: Mutex<Reach>,
 }
@@ -163,8 +165,15 @@ impl Live {
         } else {
             0
         };
-        let idle_at = (self.gauges.bytes_in.load(Ordering::Relaxed) + 1) | unheard;
+        let idle_at = NOTED | unheard | self.heard();
         self.gauges.idle_at.store(idle_at, Ordering::Relaxed);
+    }
+
+    /// The lower bits of how much has come in.
+    fn heard(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "the lower bits are meant")]
+        let bytes = self.gauges.bytes_in.load(Ordering::Relaxed) as u32;
+        bytes & HEARD
     }
 
     fn end_input(&self) {
@@ -188,13 +197,13 @@ impl Live {
         Activity::from_code(self.gauges.activity.load(Ordering::Relaxed))
     }
 
-    fn info(&self, now: Instant) -> ConnectionInfo {
+    fn info(&self, now: Moment) -> ConnectionInfo {
         let activity = self.activity();
         ConnectionInfo {
             id: self.id,
             peer: self.peer.clone(),
             endpoint: Endpoint::clone(&self.endpoint),
-            age: now.saturating_duration_since(self.started),
+            age: now.since(self.started),
             bytes_in: self.gauges.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.gauges.bytes_out.load(Ordering::Relaxed),
             activity,
@@ -211,7 +220,7 @@ impl Live {
             return cut;
         }
         let idle_at = self.gauges.idle_at.load(Ordering::Relaxed);
-        let silent = idle_at & !UNHEARD == self.gauges.bytes_in.load(Ordering::Relaxed) + 1;
+        let silent = idle_at & HEARD == self.heard();
         // A handler that began after the drain, and had something to say, has done its work.
         let served = idle_at & UNHEARD != 0 && self.gauges.bytes_out.load(Ordering::Relaxed) > 0;
         if idle_at != 0 && silent && !served && outcome != EndReason::Panicked {
@@ -221,8 +230,10 @@ impl Live {
     }
 }
 
-/// In `idle_at`: no handler had begun.
-const UNHEARD: u64 = 1 << 63;
+/// In `idle_at`: it was noted at all; no handler had begun; how much had come in.
+const NOTED: u32 = 1 << 31;
+const UNHEARD: u32 = 1 << 30;
+const HEARD: u32 = UNHEARD - 1;
 
 fn add(cell: &AtomicU64, bytes: usize) {
     cell.store(

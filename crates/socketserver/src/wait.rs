@@ -28,14 +28,6 @@ pub(crate) enum Interest {
     Changes,
     /// Any change on either side, told once a change.
     AllChanges,
-    /// Something to read, told once and then not again until it is waited for anew.
-    ReadableOnce,
-    /// Something to read or room to write, told as `ReadableOnce`.
-    AnythingOnce,
-    /// Room to write, told as `ReadableOnce`.
-    WritableOnce,
-    /// Nothing but the end of the connection, told as `ReadableOnce`.
-    EndOnce,
 }
 
 /// A set of descriptors that a loop waits on (`epoll(7)`).
@@ -121,12 +113,6 @@ fn flags(interest: Interest) -> epoll::EventFlags {
         Interest::AllChanges => {
             IN | epoll::EventFlags::RDHUP | epoll::EventFlags::OUT | epoll::EventFlags::ET
         }
-        Interest::ReadableOnce => IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ONESHOT,
-        Interest::AnythingOnce => {
-            IN | epoll::EventFlags::RDHUP | epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT
-        }
-        Interest::WritableOnce => epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT,
-        Interest::EndOnce => epoll::EventFlags::ONESHOT,
     }
 }
 
@@ -223,16 +209,19 @@ impl Polled {
         }
     }
 
-    /// Waits until `waker` is readable or `socket` has been shut down; tells whether the latter is so.
+    /// Waits until `waker` is readable, `socket` has been shut down or `deadline` has passed; tells whether
+    /// the second is so.
     pub(crate) fn wait_for_waker(
         &self,
         waker: BorrowedFd<'_>,
         socket: Option<BorrowedFd<'_>>,
+        deadline: Option<Instant>,
     ) -> io::Result<bool> {
         let interrupt = self.interrupt.as_deref();
         let other = interrupt.and_then(Interrupt::fd);
         let until = interrupt.and_then(Interrupt::deadline);
-        let timeout = self.clock.until(until).map(timespec);
+        let first = crate::clock::earlier(deadline, until);
+        let timeout = self.clock.until(first).map(timespec);
         let wanted = interrupt.map_or(PollFlags::IN, Interrupt::wanted);
         // Of the socket only what is told without being asked for is wanted: that it has ended.
         let mut fds = [

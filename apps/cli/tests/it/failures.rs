@@ -40,8 +40,14 @@ fn wrong_usage_says_what_is_right_and_has_status_2() {
         ("echo --per-address 0", "none"),
         ("chat --engine forking", "choose reactor"),
         ("chat --engine sequential", "choose reactor"),
-        ("echo --engine threading --threads 4", "the pool and the reactor"),
-        ("chat --engine forking --threads 4", "the pool and the reactor"),
+        (
+            "echo --engine threading --threads 4",
+            "the pool and the reactor",
+        ),
+        (
+            "chat --engine forking --threads 4",
+            "the pool and the reactor",
+        ),
         ("echo --threads 0", "1.."),
         ("echo --engine pool --driver epoll", "for the reactor"),
         ("echo --driver kqueue", "uring"),

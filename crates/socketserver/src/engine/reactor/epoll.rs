@@ -117,10 +117,13 @@ impl Port for EpollPort {
         self.poller.add(&**socket, seat, Interest::Changes)
     }
 
-    fn remove(&mut self, socket: &Arc<Socket>, at_once: bool) {
+    fn remove(&mut self, hall: &mut Hall, seat: u64) {
         // Closing it removes it.
-        if !at_once {
-            self.poller.remove(&**socket);
+        if let Some(slot) = hall.seats.get(seat)
+            && let Some(driven) = slot.driven.as_deref()
+            && !driven.closes_at_once()
+        {
+            self.poller.remove(&**driven.socket());
         }
     }
 
@@ -196,8 +199,16 @@ impl Port for EpollPort {
         hall.call(seat, |driven, turn| driven.flush(turn))
     }
 
-    fn send(&mut self, _hall: &mut Hall, outbox: &Outbox) {
-        outbox.settle();
+    fn send(&mut self, hall: &mut Hall, outbox: &Outbox) {
+        match outbox.seat() {
+            // To leave the rest to this loop once more would never end: it waits for room.
+            Some(seat) if outbox.is_looked_after_by(hall.inbox.number()) => {
+                if outbox.flush() {
+                    attend(self, hall, seat);
+                }
+            }
+            _ => outbox.settle(),
+        }
     }
 
     fn send_on(&mut self, hall: &mut Hall, seat: u64) {

@@ -173,15 +173,20 @@ impl<H: MessageHandler> Session<H> {
         loop {
             let pause = alone.resumed.load(Ordering::SeqCst);
             turn.now = self.now();
-            let wants = self.resume(pause, turn);
-            if !self.link.is_paused {
+            let mut wants = self.resume(pause, turn);
+            if self.deadline().is_some_and(|at| at <= turn.now) {
+                wants = self.attend(turn);
+            }
+            // What was written between two pauses is sent before the second.
+            if !self.link.is_paused || !turn.output.is_empty() {
                 return Ok(wants);
             }
             if let Some(reason) = self.link.live().cut_reason() {
                 return Err(cut_error(reason));
             }
             let ended = socket.as_deref().map(AsFd::as_fd);
-            if polled.wait_for_waker(waker.as_fd(), ended)?
+            let wake_at = self.deadline().and_then(|at| polled.clock.instant(at));
+            if polled.wait_for_waker(waker.as_fd(), ended, wake_at)?
                 && self.link.live().cut_reason().is_none()
             {
                 // The peer is gone; the work that is under way is waited for all the same.
