@@ -1,4 +1,4 @@
-//! The io_uring driver: the kernel receives into buffers that it is lent and sends what it is given,
+//! The `io_uring` driver: the kernel receives into buffers that it is lent and sends what it is given,
 //! and one system call a turn tells and asks for everything.
 
 use std::io;
