@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 
-use super::exchange::{Exchange, Reply};
+use super::exchange::{Exchange, Reply, Shape};
 use super::{Budget, Outcome, PATIENCE, Poller, Span};
 use crate::failure::{Doing, Failure, Result};
 use crate::histogram::Histogram;
 
-const BUFFER_BYTES: usize = 64 * 1024;
+/// Large, so that a bulk message is not read in many pieces.
+const BUFFER_BYTES: usize = 256 * 1024;
 /// How many connections are opened before the server is waited for: fewer than the backlog of any
 /// server here, 128 for the standard library's, since a SYN that finds it full is lost for a second.
 const OPENED_TOGETHER: usize = 64;
@@ -20,6 +21,8 @@ const OPENED_TOGETHER: usize = 64;
 pub(crate) struct PingPong {
     poller: Poller,
     clients: Vec<Client>,
+    /// Of so many neighbours one is driven.
+    stride: usize,
     pipeline: u64,
     buffer: Vec<u8>,
 }
@@ -32,46 +35,50 @@ struct Client {
 }
 
 impl PingPong {
-    /// Opens `connections` connections that will send `pipeline` messages at a time.
+    /// Opens `connections` connections, of which `active` will be driven, and has each answered once.
     pub(crate) fn connect(
         server: SocketAddr,
-        connections: usize,
-        pipeline: usize,
+        (connections, active): (usize, usize),
+        shape: Shape,
         reply: Reply,
     ) -> Result<Self> {
         let mut load = Self {
             poller: Poller::new()?,
             clients: Vec::with_capacity(connections),
-            pipeline: pipeline as u64,
+            stride: 1,
+            pipeline: shape.pipeline as u64,
             buffer: vec![0; BUFFER_BYTES],
         };
         for number in 0..connections {
-            let client = Client::connect(server, pipeline, reply)
+            let client = Client::connect(server, shape, reply)
                 .doing(|| format!("open connection {} of {connections}", number + 1))?;
             load.poller.add(&client.stream, number, EventFlags::IN)?;
             load.clients.push(client);
-            if (number + 1).is_multiple_of(OPENED_TOGETHER) {
-                // Connections are accepted in order: once this one is answered, all before it are
-                // out of the backlog.
-                load.drive_some(number..number + 1, load.one_exchange())?;
+            let opened = number + 1;
+            if opened.is_multiple_of(OPENED_TOGETHER) || opened == connections {
+                // Connections are accepted in order: once the last is answered, all before it are out
+                // of the backlog.
+                load.answer_once(opened - 1 - (opened - 1) % OPENED_TOGETHER..opened)?;
             }
         }
+        load.stride = (connections / active.max(1)).max(1);
         Ok(load)
     }
 
-    fn one_exchange(&self) -> Span {
-        Span {
+    fn answer_once(&mut self, chosen: Range<usize>) -> Result<()> {
+        let span = Span {
             time: PATIENCE,
-            messages: self.pipeline,
-        }
+            messages: self.pipeline * chosen.len() as u64,
+        };
+        self.drive_some(chosen, span).map(drop)
     }
 
-    /// Sends and receives on all connections until `span` is used up and every reply has come.
+    /// Sends and receives on the active connections until `span` is used up and every reply has come.
     pub(crate) fn drive(&mut self, span: Span) -> Result<Outcome> {
-        self.drive_some(0..self.clients.len(), span)
+        self.drive_some((0..self.clients.len()).step_by(self.stride), span)
     }
 
-    fn drive_some(&mut self, chosen: Range<usize>, span: Span) -> Result<Outcome> {
+    fn drive_some(&mut self, chosen: impl Iterator<Item = usize>, span: Span) -> Result<Outcome> {
         let start = Instant::now();
         let mut budget = Budget::of(span, start);
         let give_up = start + span.time + PATIENCE;
@@ -105,6 +112,7 @@ impl PingPong {
         }
         Ok(Outcome {
             messages: turn.messages,
+            lost: 0,
             elapsed: start.elapsed(),
             latency: turn.latency,
         })
@@ -148,12 +156,12 @@ struct Turn {
 }
 
 impl Client {
-    fn connect(server: SocketAddr, pipeline: usize, reply: Reply) -> std::io::Result<Self> {
+    fn connect(server: SocketAddr, shape: Shape, reply: Reply) -> std::io::Result<Self> {
         let stream = TcpStream::connect_timeout(&server, Duration::from_secs(5))?;
         // Without this a pipeline would be measured with Nagle's delay in it.
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        let exchange = Exchange::new(pipeline, reply, stream.local_addr()?);
+        let exchange = Exchange::new(shape, reply, stream.local_addr()?);
         Ok(Self {
             stream,
             exchange,

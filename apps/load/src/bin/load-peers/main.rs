@@ -58,7 +58,10 @@ fn run(arguments: &[&str]) -> Option<io::Result<()>> {
         "lines" => Service::Lines,
         _ => return None,
     };
-    let loops = loops.parse().ok().filter(|loops| (1..=64).contains(loops))?;
+    let loops = loops
+        .parse()
+        .ok()
+        .filter(|loops| (1..=64).contains(loops))?;
     match *peer {
         "may" => Some(may_peer::run(service, loops)),
         // The members of a fan-out are those of one loop.

@@ -97,7 +97,11 @@ fn lines(
 
 /// A member writes to all others itself, the lines of a read at once.
 fn member(stream: TcpStream, number: u64, members: &Members) -> io::Result<()> {
-    let locked = || members.lock().map_err(|_| io::Error::other("a member panicked"));
+    let locked = || {
+        members
+            .lock()
+            .map_err(|_| io::Error::other("a member panicked"))
+    };
     locked()?.push((number, stream.try_clone()?));
     let ended = lines(stream, |_, lines| {
         locked()?.retain_mut(|(_, member)| member.write_all(lines).is_ok());

@@ -83,9 +83,15 @@ impl Spawner {
 impl Work {
     fn bind(service: Service, count: usize) -> io::Result<Vec<Self>> {
         Ok(if service == Service::Datagrams {
-            listening::udp(count)?.into_iter().map(Self::Datagrams).collect()
+            listening::udp(count)?
+                .into_iter()
+                .map(Self::Datagrams)
+                .collect()
         } else {
-            listening::tcp(count)?.into_iter().map(Self::Streams).collect()
+            listening::tcp(count)?
+                .into_iter()
+                .map(Self::Streams)
+                .collect()
         })
     }
 
