@@ -1,34 +1,29 @@
-//! Answers each line in capitals, on the engine that is named: `cargo run -p socketserver --example
-//! shout -- pool`.
+//! A server of messages: it answers every line in capitals, on event loops.
+//!
+//! Try it with `nc 127.0.0.1 9999`; the line `quit` ends the connection.
 
-use std::io::{self, Write};
+use std::io;
 
-use socketserver::{
-    BlockingEngine, Builder, Connection, Error, Forking, Pool, Sequential, Tcp, Threading,
-    handler_fn,
-};
+use socketserver::codec::{Line, Lines};
+use socketserver::{Error, MessageHandler, Next, Peer, ReactorTcpServer};
 
-fn shout(connection: &mut Connection) -> io::Result<()> {
-    let (reader, mut writer) = connection.split();
-    for line in reader.lines() {
-        let mut line = line?.to_ascii_uppercase();
-        line.push(b'\n');
-        writer.write_all(&line)?;
+struct Shout;
+
+impl MessageHandler for Shout {
+    type Codec = Lines;
+
+    fn handle(&mut self, line: Line<'_>, peer: &mut Peer<'_>) -> io::Result<Next> {
+        if line.text() == b"quit" {
+            return Ok(Next::Close);
+        }
+        peer.write(&line.raw().to_ascii_uppercase())?;
+        Ok(Next::Continue)
     }
-    Ok(())
 }
 
 fn main() -> Result<(), Error> {
-    let engine: Box<dyn BlockingEngine> = match std::env::args().nth(1).as_deref() {
-        Some("forking") => Box::new(Forking::default()),
-        Some("pool") => Box::new(Pool::new(8)),
-        Some("sequential") => Box::new(Sequential),
-        _ => Box::new(Threading::default()),
-    };
-    let address = std::env::args()
-        .nth(2)
-        .unwrap_or_else(|| "127.0.0.1:9999".to_owned());
-    let mut server = Builder::new(Tcp::default(), engine).bind(address, handler_fn(shout))?;
-    println!("listening on {}", server.local_address());
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:9999".into());
+    let mut server = ReactorTcpServer::bind(&address, || Shout)?;
+    println!("listening on {}", server.endpoints()[0]);
     server.serve_forever().map(drop)
 }

@@ -2,8 +2,8 @@
 //!
 //! It is monotonic: a step of the wall clock moves no deadline.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How often something that waits by a manual clock looks at it.
@@ -49,6 +49,23 @@ impl Clock {
         }
     }
 
+    /// The present, as a moment.
+    pub(crate) fn moment(&self) -> Moment {
+        match &self.0 {
+            None => Moment(nanos(BEGINNING.get_or_init(Instant::now).elapsed())),
+            Some(manual) => Moment(manual.passed.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// A moment of this clock, as an instant; `None` if it cannot be told.
+    pub(crate) fn instant(&self, moment: Moment) -> Option<Instant> {
+        let start = match &self.0 {
+            None => *BEGINNING.get_or_init(Instant::now),
+            Some(manual) => manual.start,
+        };
+        start.checked_add(Duration::from_nanos(moment.0))
+    }
+
     /// Whether the machine's clock does not count.
     pub(crate) fn is_manual(&self) -> bool {
         self.0.is_some()
@@ -70,6 +87,29 @@ impl Clock {
     pub(crate) fn is_past(&self, deadline: Option<Instant>) -> bool {
         deadline.is_some_and(|deadline| deadline <= self.now())
     }
+}
+
+/// A moment by some clock, in half the memory of an [`Instant`]: a connection has several.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Moment(u64);
+
+/// When this process began to count moments.
+static BEGINNING: OnceLock<Instant> = OnceLock::new();
+
+impl Moment {
+    /// So much later; never, beyond what can be counted.
+    pub(crate) fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(time)))
+    }
+
+    /// How long it is since `earlier`, or zero.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The earlier of two deadlines, where `None` is never.

@@ -1,27 +1,39 @@
-//! Codecs: how a stream of bytes is cut into messages.
+//! Codecs: how a stream of bytes is cut into messages, and messages are framed.
 //!
 //! A [`Codec`] sees the bytes that have come in so far and says whether they begin with a message.
-//! It never reads, and never waits.
+//! [`Encode`] is the way back.
+//! They never read or write, and never wait.
 
 use std::io;
 use std::time::Duration;
 
+use crate::limits::Limits;
+
 mod chunks;
 mod delimited;
+mod encode;
 mod length_prefixed;
 mod lines;
 mod netstrings;
+mod parsed;
 
 pub use chunks::Chunks;
 pub use delimited::Delimited;
+pub use encode::Encode;
 pub use length_prefixed::{ByteOrder, LengthPrefixed};
 pub use lines::{Line, Lines};
 pub use netstrings::Netstrings;
+pub use parsed::{Parse, Parsed};
 
 /// Cuts a stream of bytes into messages.
 pub trait Codec: Send + 'static {
     /// A message: borrowed from the input, or made of it.
     type Message<'a>;
+
+    /// The codec for a server with these limits, when the handler does not make one itself.
+    fn for_limits(limits: &Limits) -> Self
+    where
+        Self: Sized;
 
     /// Looks for a message at the beginning of `input`, which is not empty.
     ///

@@ -15,14 +15,19 @@ use crate::error::catch;
 use crate::live::Ticket;
 use crate::socket::Socket;
 use crate::telemetry::EndReason;
+use crate::wait::Waiter;
 
+mod driven;
 mod forking;
 mod pool;
+mod reactor;
 mod sequential;
 mod threading;
 
+pub(crate) use driven::{Driven, Wants};
 pub use forking::Forking;
 pub use pool::Pool;
+pub use reactor::{Driver, Reactor};
 pub use sequential::Sequential;
 pub use threading::Threading;
 
@@ -32,6 +37,8 @@ pub use threading::Threading;
 pub enum Place {
     /// On the thread in `serve_forever`, one after another.
     Caller,
+    /// On event loops of the engine's, which nothing may hold up.
+    Loop,
     /// In a child process.
     Process,
     /// On another thread.
@@ -73,6 +80,17 @@ pub trait Engine: Send + Sync + 'static {
     /// do.
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+
+    /// Waits until `fd` is readable or `timeout` is over, and does the engine's own work meanwhile;
+    /// `false`, the default, if it has no use for the thread that serves.
+    ///
+    /// # Errors
+    ///
+    /// That of the system call by which it waits; the run then ends.
+    fn wait(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+        let _ = (fd, timeout);
+        Ok(false)
     }
 
     /// When `service_actions` is to be called at the latest.
@@ -123,6 +141,9 @@ macro_rules! forward {
             fn event_fd(&self) -> Option<BorrowedFd<'_>> {
                 (**self).event_fd()
             }
+            fn wait(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+                (**self).wait(fd, timeout)
+            }
             fn deadline(&self) -> Option<Instant> {
                 (**self).deadline()
             }
@@ -144,8 +165,21 @@ forward!(
 impl BlockingEngine for Box<dyn BlockingEngine> {}
 impl SharedMemory for Box<dyn SharedMemory> {}
 
-/// What a task does, given its seat; it returns how the request ended.
-pub(crate) type Work = Box<dyn FnOnce(Ticket) -> EndReason + Send>;
+/// What a task does, given its seat.
+pub(crate) enum Work {
+    /// It waits where it must, and tells how the request ended.
+    Blocking(Box<dyn FnOnce(Ticket) -> EndReason + Send>),
+    /// It is driven, or drives itself on a thread that may wait.
+    Driven(Box<dyn Newcomer>),
+}
+
+/// A message handler's connection before it has a handler.
+pub(crate) trait Newcomer: Send {
+    /// Makes the handler.
+    fn admit(self: Box<Self>, ticket: Ticket) -> Box<dyn Driven>;
+    /// How to wait on this connection's socket, and whether that has the timeouts already.
+    fn waiter(&self) -> (Waiter, bool);
+}
 
 /// One request, ready to run; an engine sees no more of it than this.
 ///
@@ -181,12 +215,24 @@ impl Task {
         &self.ticket.live.peer
     }
 
-    /// Runs it on this thread, to its end; it does not panic.
+    /// Runs it on this thread, to its end, waiting where it must; it does not panic.
     pub fn run(self) {
         let Self { work, ticket, .. } = self;
         // A handler's panics are caught where they happen; this is for what nobody has thought of.
-        if let Err(message) = catch(|| work(ticket)) {
+        if let Err(message) = catch(|| work.run(ticket)) {
             tracing::error!(message, "a request panicked beside its handler");
+        }
+    }
+}
+
+impl Work {
+    pub(crate) fn run(self, ticket: Ticket) -> EndReason {
+        match self {
+            Self::Blocking(work) => work(ticket),
+            Self::Driven(newcomer) => {
+                let (waiter, has_timeouts) = newcomer.waiter();
+                newcomer.admit(ticket).serve(&waiter, has_timeouts)
+            }
         }
     }
 }

@@ -2,9 +2,16 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use crate::engine::{BlockingEngine, Engine};
 use crate::request::{Connection, Datagram};
+
+mod message;
+mod session;
+
+pub(crate) use message::MakeSession;
+pub use message::{MessageHandler, Next};
 
 /// Serves one request, and may wait for its peer while it does.
 ///
@@ -107,22 +114,54 @@ where
 #[derive(Debug)]
 pub struct Requests<R>(PhantomData<R>);
 
+/// The kind of handler that is given one message of a connection after another: [`MessageHandler`].
+#[derive(Debug)]
+pub struct Messages;
+
+/// What makes handlers of requests `R`, their type erased.
+#[doc(hidden)]
+pub struct Factory<R>(pub(crate) Make<R>);
+
+/// The two ways of serving a request.
+pub(crate) enum Make<R> {
+    Request(Arc<dyn Fn() -> Box<dyn RequestHandler<R>> + Send + Sync>),
+    Session(MakeSession),
+}
+
+impl<R> std::fmt::Debug for Factory<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Factory")
+    }
+}
+
 /// A handler of requests `R` of any kind `K`; the kind is inferred.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler of `{R}`",
+    note = "implement `RequestHandler<{R}>` or `MessageHandler`, or give a function that takes `&mut {R}` and returns `io::Result<()>`"
+)]
 pub trait Handler<R, K>: 'static {
     /// Erases the handler's type.
     #[doc(hidden)]
-    fn erase(self) -> Box<dyn RequestHandler<R>>;
+    fn factory(make: impl Fn() -> Self + Send + Sync + 'static) -> Factory<R>;
 }
 
-impl<R, H: RequestHandler<R> + 'static> Handler<R, Requests<R>> for H {
-    fn erase(self) -> Box<dyn RequestHandler<R>> {
-        Box::new(self)
+impl<R: 'static, H: RequestHandler<R> + 'static> Handler<R, Requests<R>> for H {
+    fn factory(make: impl Fn() -> Self + Send + Sync + 'static) -> Factory<R> {
+        Factory(Make::Request(Arc::new(move || Box::new(make()))))
+    }
+}
+
+impl<H: MessageHandler> Handler<Connection, Messages> for H {
+    fn factory(make: impl Fn() -> Self + Send + Sync + 'static) -> Factory<Connection> {
+        Factory(Make::Session(session::sessions(make)))
     }
 }
 
 /// Says on which engines a kind of handler runs.
 pub trait RunsOn<E: ?Sized> {}
 
+/// It is never waited for.
+impl<E: Engine + ?Sized> RunsOn<E> for Messages {}
 /// A datagram is complete when it is handled, so nothing is waited for.
 impl<E: Engine + ?Sized> RunsOn<E> for Requests<Datagram> {}
 impl<E: BlockingEngine + ?Sized> RunsOn<E> for Requests<Connection> {}

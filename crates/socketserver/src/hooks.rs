@@ -4,6 +4,12 @@ use crate::address::Address;
 use crate::control::ServerHandle;
 use crate::error::Error;
 
+mod guarded;
+mod steps;
+
+pub(crate) use guarded::GuardedHooks;
+pub(crate) use steps::Steps;
+
 /// What [`verify_request`](Hooks::verify_request) decides.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {

@@ -78,6 +78,7 @@ pub mod transport;
 
 pub mod codec;
 mod outbox;
+mod turn;
 
 mod request;
 
@@ -100,15 +101,20 @@ pub use clock::Clock;
 pub use control::ServerHandle;
 pub use endpoint::{Endpoint, ParseEndpointError, Scheme};
 pub use engine::{
-    BlockingEngine, Engine, Forking, Place, Pool, Sequential, SharedMemory, Task, Threading,
+    BlockingEngine, Driver, Engine, Forking, Place, Pool, Reactor, Sequential, SharedMemory, Task,
+    Threading,
 };
 pub use error::{Error, Step, Stop};
-pub use handler::{Handler, RequestHandler, Requests, RunsOn, handler_fn};
+pub use handler::{
+    Factory, Handler, MessageHandler, Messages, Next, RequestHandler, Requests, RunsOn, handler_fn,
+};
 pub use hooks::{DefaultHooks, Hooks, Verdict};
 pub use limits::Limits;
 pub use live::{Activity, ConnectionInfo, DrainReport};
 pub use outbox::{Outbox, Overflow, PushError};
-pub use request::{Accepted, Connection, Datagram, Messages, Reader, ReaderLines, Writer};
+pub use request::{
+    Accepted, Connection, Datagram, Peer, Reader, ReaderLines, ReaderMessages, Resumer, Writer,
+};
 pub use server::*;
 pub use telemetry::{Counters, EndReason, Event, Observer, Refusal};
 pub use transport::{

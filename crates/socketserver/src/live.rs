@@ -111,6 +111,11 @@ impl Live {
             .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Bytes sent so far.
+    pub(crate) fn bytes_out(&self) -> u64 {
+        self.gauges.bytes_out.load(Ordering::Relaxed)
+    }
+
     /// Why it was cut off, if it was.
     #[inline]
     pub(crate) fn cut_reason(&self) -> Option<EndReason> {

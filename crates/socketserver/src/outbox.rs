@@ -3,13 +3,15 @@
 //! A sender first tries the socket itself; what does not fit is queued, and the serving loop sends it
 //! when the peer reads on.
 //! So no connection needs a second thread or a descriptor to be woken by.
+//!
+//! On an event loop it is queued at once, and goes out in one piece at the end of the loop's turn
+//! ([`turn`]).
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -19,9 +21,15 @@ use crate::socket::Socket;
 use crate::telemetry::EndReason;
 use crate::wait::{Interest, Polled, Waited, Waiter};
 
+mod flight;
 mod overflow;
+mod queue;
+pub(crate) mod turn;
 
+pub(crate) use flight::Flight;
 pub use overflow::{Overflow, PushError};
+
+use queue::Queue;
 
 /// Bytes of a handler's write that go out in one piece; less if the outbox is small.
 const PIECE: usize = 64 << 10;
@@ -52,28 +60,25 @@ pub(crate) trait Flusher: Send + Sync {
     fn look_after(&self, outbox: Outbox);
 }
 
+/// Who sends what is pushed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Way {
+    /// Whoever pushes, if the socket has room.
+    AtOnce,
+    /// The event loop at whose turn it was pushed, at the turn's end, or else the one at whose seat
+    /// the connection is served.
+    Loop(u64),
+    /// As `Loop`; that one has the kernel do it.
+    Ring(u64),
+}
+
 struct Inner {
     queue: Mutex<Queue>,
     live: Arc<Live>,
     shared: Arc<Shared>,
+    way: Way,
     /// Weak: the loop holds outboxes, and must not be held by them.
     flusher: Weak<dyn Flusher>,
-}
-
-struct Queue {
-    /// `None` once the connection has ended.
-    socket: Option<Arc<Socket>>,
-    messages: VecDeque<Arc<[u8]>>,
-    /// How much of the first message has gone out.
-    sent: usize,
-    /// Bytes that wait.
-    bytes: usize,
-    /// Whether the serving loop looks after it.
-    looked_after: bool,
-    /// Whether the handler is done, so that nothing new is taken.
-    ending: bool,
-    overflow: Overflow,
-    dropped: u64,
 }
 
 impl Outbox {
@@ -82,21 +87,13 @@ impl Outbox {
         live: Arc<Live>,
         shared: Arc<Shared>,
         flusher: &Arc<dyn Flusher>,
+        way: Way,
     ) -> Self {
-        let queue = Queue {
-            socket: Some(socket),
-            messages: VecDeque::new(),
-            sent: 0,
-            bytes: 0,
-            looked_after: false,
-            ending: false,
-            overflow: Overflow::default(),
-            dropped: 0,
-        };
         Self(Arc::new(Inner {
-            queue: Mutex::new(queue),
+            queue: Mutex::new(Queue::new(socket)),
             live,
             shared,
+            way,
             flusher: Arc::downgrade(flusher),
         }))
     }
@@ -113,28 +110,92 @@ impl Outbox {
     ///
     /// [`PushError::Closed`] if the connection has ended, [`PushError::Full`] if there was no room.
     pub fn push(&self, message: impl Into<Arc<[u8]>>) -> Result<(), PushError> {
-        let message = message.into();
-        let inner = &*self.0;
-        let mut queue = lock(&inner.queue);
-        let Some(socket) = queue.open() else {
-            return Err(PushError::Closed);
-        };
+        // What this handler has sent to many before comes before it.
+        turn::settle_broadcasts();
+        self.put(message.into())
+    }
+
+    /// Sends `message`, behind nothing but what is in the queue.
+    pub(crate) fn put(&self, message: Arc<[u8]>) -> Result<(), PushError> {
+        let mut queue = lock(&self.0.queue);
+        let sent = self.try_send(&mut queue, &message)?;
+        if sent == message.len() {
+            return Ok(());
+        }
+        self.keep(queue, message, sent)
+    }
+
+    /// Sends all of `messages`, which `joined` holds one after another.
+    pub(crate) fn put_all(
+        &self,
+        messages: &[Arc<[u8]>],
+        joined: &Arc<[u8]>,
+    ) -> Result<(), PushError> {
+        let mut queue = lock(&self.0.queue);
         let mut sent = 0;
         if queue.messages.is_empty() {
-            if let Ok(count) = socket.send_now(&message) {
-                sent = count.unwrap_or(0);
-            } else {
-                queue.clear(&inner.shared.outbox_total);
-                queue.socket = None;
-                return Err(PushError::Closed);
+            if matches!(self.0.way, Way::Ring(_)) && joined.len() <= self.0.piece() {
+                return self.keep(queue, Arc::clone(joined), 0);
             }
-            inner.live.sent_beside(sent);
-            if sent == message.len() {
+            sent = self.send_now(&mut queue, joined)?;
+            if sent == joined.len() {
                 return Ok(());
             }
         }
+        drop(queue);
+        // What did not fit waits as the messages that it is, so that each can be dropped alone.
+        for message in messages {
+            if sent >= message.len() {
+                sent -= message.len();
+                continue;
+            }
+            let begun = std::mem::take(&mut sent);
+            self.keep(lock(&self.0.queue), Arc::clone(message), begun)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what of `message` the socket takes, if nothing waits and it is the sender's to do.
+    fn try_send(&self, queue: &mut Queue, message: &[u8]) -> Result<usize, PushError> {
+        if queue.open().is_none() {
+            return Err(PushError::Closed);
+        }
+        if self.0.way != Way::AtOnce || !queue.messages.is_empty() {
+            return Ok(0);
+        }
+        self.send_now(queue, message)
+    }
+
+    fn send_now(&self, queue: &mut Queue, message: &[u8]) -> Result<usize, PushError> {
+        let Some(socket) = queue.open() else {
+            return Err(PushError::Closed);
+        };
+        if let Ok(count) = socket.send_now(message) {
+            let sent = count.unwrap_or(0);
+            self.0.live.sent_beside(sent);
+            return Ok(sent);
+        }
+        queue.clear(&self.0.shared.outbox_total);
+        queue.socket = None;
+        Err(PushError::Closed)
+    }
+
+    /// Lets `message`, of which `sent` bytes are out, wait, if there is room or it must follow.
+    fn keep(
+        &self,
+        mut queue: MutexGuard<'_, Queue>,
+        message: Arc<[u8]>,
+        sent: usize,
+    ) -> Result<(), PushError> {
+        let inner = &*self.0;
+        if queue.open().is_none() {
+            return Err(PushError::Closed);
+        }
         // What has gone out in part must follow whole, room or not.
-        if sent == 0 && !inner.make_room(&mut queue, message.len()) {
+        if sent == 0
+            && !inner.make_room(&mut queue, message.len())
+            && !inner.flush_for_room(&mut queue, message.len())
+        {
             let cut_off = queue.overflow == Overflow::Disconnect;
             if cut_off {
                 queue.clear(&inner.shared.outbox_total);
@@ -152,6 +213,22 @@ impl Outbox {
         Ok(())
     }
 
+    /// Sends what the connection's own handler writes, whatever the bounds: it is for the handler's
+    /// loop to hear no more of a peer that does not read.
+    pub(crate) fn write_own(&self, bytes: &[u8]) -> Result<(), PushError> {
+        turn::settle_broadcasts();
+        let mut queue = lock(&self.0.queue);
+        let sent = self.try_send(&mut queue, bytes)?;
+        if sent < bytes.len() {
+            if sent == 0 {
+                let total = &self.0.shared.outbox_total;
+                total.fetch_add(bytes.len(), Ordering::Relaxed);
+            }
+            self.enqueue(queue, bytes.into(), sent);
+        }
+        Ok(())
+    }
+
     /// The number of the connection that it leads to.
     pub fn connection(&self) -> u64 {
         self.0.live.id
@@ -160,6 +237,12 @@ impl Outbox {
     /// Bytes that wait.
     pub fn queued_bytes(&self) -> usize {
         lock(&self.0.queue).bytes
+    }
+
+    /// Whether nothing waits, and nothing is being done about it.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let queue = lock(&self.0.queue);
+        queue.messages.is_empty() && !queue.looked_after
     }
 
     /// Messages that were dropped for want of room.
@@ -173,12 +256,7 @@ impl Outbox {
     }
 
     /// Lets `message` wait: one of which a part is out, or for which room was made.
-    fn enqueue(
-        &self,
-        mut queue: std::sync::MutexGuard<'_, Queue>,
-        message: Arc<[u8]>,
-        sent: usize,
-    ) {
+    fn enqueue(&self, mut queue: MutexGuard<'_, Queue>, message: Arc<[u8]>, sent: usize) {
         let waits = message.len() - sent;
         if queue.messages.is_empty() {
             queue.sent = sent;
@@ -191,9 +269,31 @@ impl Outbox {
         queue.messages.push_back(message);
         if !std::mem::replace(&mut queue.looked_after, true) {
             drop(queue);
-            if let Some(flusher) = self.0.flusher.upgrade() {
-                flusher.look_after(self.clone());
+            if self.0.way == Way::AtOnce || !turn::defer(self) {
+                self.hand_over();
             }
+        }
+    }
+
+    /// Leaves it to its loop.
+    fn hand_over(&self) {
+        if let Some(flusher) = self.0.flusher.upgrade() {
+            flusher.look_after(self.clone());
+        }
+    }
+
+    /// Sends, at the end of a loop's turn, what was pushed in it.
+    pub(crate) fn settle(&self) {
+        if self.flush() {
+            self.hand_over();
+        }
+    }
+
+    /// Where its event loop serves the connection.
+    pub(crate) fn seat(&self) -> Option<u64> {
+        match self.0.way {
+            Way::AtOnce => None,
+            Way::Loop(seat) | Way::Ring(seat) => Some(seat),
         }
     }
 
@@ -305,7 +405,7 @@ impl Inner {
                 return true;
             }
             // The first message stays if a part of it is out.
-            let oldest = usize::from(queue.sent > 0);
+            let oldest = queue.started();
             if queue.overflow != Overflow::DropOldest || queue.messages.len() <= oldest {
                 return false;
             }
@@ -317,11 +417,23 @@ impl Inner {
         }
     }
 
+    /// Sends what was only waiting for the end of a turn, to make room.
+    fn flush_for_room(&self, queue: &mut Queue, bytes: usize) -> bool {
+        if self.way == Way::AtOnce {
+            return false;
+        }
+        // An error shows when the loop looks.
+        self.flush(queue).is_ok() && self.make_room(queue, bytes)
+    }
+
     /// Sends what fits.
     fn flush(&self, queue: &mut Queue) -> io::Result<()> {
         let Some(socket) = queue.socket.clone() else {
             return Ok(());
         };
+        if queue.in_flight > 0 {
+            return Ok(());
+        }
         while !queue.messages.is_empty() {
             let sent = {
                 let mut slices = [IoSlice::new(&[]); BATCH];
@@ -340,45 +452,5 @@ impl Inner {
             self.live.sent_beside(sent);
         }
         Ok(())
-    }
-}
-
-impl Queue {
-    /// The socket, while messages are taken.
-    fn open(&self) -> Option<Arc<Socket>> {
-        if self.ending {
-            None
-        } else {
-            self.socket.clone()
-        }
-    }
-
-    /// Notes that `sent` bytes have gone out.
-    fn advance(&mut self, mut sent: usize) {
-        self.bytes -= sent;
-        while let Some(first) = self.messages.front() {
-            let left = first.len() - self.sent;
-            if sent < left {
-                self.sent += sent;
-                return;
-            }
-            sent -= left;
-            self.sent = 0;
-            self.messages.pop_front();
-        }
-    }
-
-    fn clear(&mut self, total: &AtomicUsize) {
-        total.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.messages.clear();
-        self.bytes = 0;
-        self.sent = 0;
-    }
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        // Every path that ends a connection clears the queue first.
-        debug_assert_eq!(self.bytes, 0, "bytes of a dropped outbox stay in the total");
     }
 }

@@ -8,15 +8,20 @@ use crate::transport::{Packet, Stream};
 mod close;
 mod connection;
 mod datagram;
+mod link;
 mod messages;
+mod peer;
 mod reader;
 mod writer;
 
 pub(crate) use close::Closing;
 pub use connection::Connection;
 pub(crate) use connection::Parts;
+pub(crate) use connection::cut_error;
 pub use datagram::Datagram;
-pub use messages::{Messages, ReaderLines};
+pub(crate) use link::{Closer, Extra, Link, Site};
+pub use messages::{ReaderLines, ReaderMessages};
+pub use peer::{Peer, Resumer};
 pub use reader::Reader;
 pub use writer::Writer;
 

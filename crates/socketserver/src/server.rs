@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::control::ServerHandle;
 use crate::endpoint::Endpoint;
-use crate::engine::Engine;
+use crate::engine::{BlockingEngine, Engine};
 use crate::error::Error;
 use crate::handler::{Handler, RunsOn};
 use crate::live::DrainReport;
@@ -171,7 +171,7 @@ impl<T, E: Engine> Server<T, E> {
             source,
         })?;
         let endpoint = Endpoint::new(transport.scheme(&address), address);
-        let factory = listen::erase(factory);
+        let factory = H::factory(factory);
         self.core
             .add(<U::Accepted as Sealed>::source(endpoint, listener, factory));
         Ok(())
@@ -189,19 +189,6 @@ impl<T, E: Engine> Server<T, E> {
     /// socket is gone, [`Error::Loop`] if the loop itself fails.
     pub fn serve_forever(&mut self) -> Result<DrainReport, Error> {
         self.core.serve_forever(&self.engine)
-    }
-
-    /// Serves one request, if one comes within `timeout`, or else calls `handle_timeout`.
-    ///
-    /// `None` waits for ever, zero looks once. The timeout bounds the wait for a request, not the
-    /// request. A request runs to its end under Sequential; under the other engines it is only
-    /// started, and what it leaves to the loop is done in later calls and by [`close`](Self::close).
-    ///
-    /// # Errors
-    ///
-    /// As [`serve_forever`](Self::serve_forever).
-    pub fn handle_request(&mut self, timeout: Option<Duration>) -> Result<Handled, Error> {
-        self.core.handle_request(&self.engine, timeout)
     }
 
     /// A handle by which the server can be stopped and looked into from anywhere.
@@ -255,6 +242,21 @@ impl<T, E: Engine> Server<T, E> {
             .name("server".to_owned())
             .spawn(serve)?;
         Ok(Running::new(handle, thread))
+    }
+}
+
+impl<T, E: BlockingEngine> Server<T, E> {
+    /// Serves one request, if one comes within `timeout`, or else calls `handle_timeout`.
+    ///
+    /// `None` waits for ever, zero looks once. The timeout bounds the wait for a request, not the
+    /// request. A request runs to its end under Sequential; under the other engines it is only
+    /// started, and what it leaves to the loop is done in later calls and by [`close`](Self::close).
+    ///
+    /// # Errors
+    ///
+    /// As [`serve_forever`](Self::serve_forever).
+    pub fn handle_request(&mut self, timeout: Option<Duration>) -> Result<Handled, Error> {
+        self.core.handle_request(&self.engine, timeout)
     }
 }
 

@@ -176,6 +176,15 @@ pub enum Event<'a> {
         /// What it is.
         to: usize,
     },
+    /// A handler holds up its event loop, and with it all connections there.
+    LoopHeld {
+        /// The number of the connection that it serves.
+        id: u64,
+        /// Its peer.
+        peer: &'a Address,
+        /// For how long at least.
+        time: Duration,
+    },
     /// A request was refused.
     Refused {
         /// Its peer.
@@ -247,6 +256,8 @@ counters! {
     accept_pauses,
     /// Connections that could not be accepted for a reason of their own.
     accept_failures,
+    /// Handlers that held up their event loop.
+    loops_held,
     /// Datagrams that could not be sent.
     replies_dropped,
     /// Bytes received by requests that have ended.
@@ -315,6 +326,7 @@ impl Telemetry {
                     _ => 0,
                 }
             }
+            Event::LoopHeld { .. } => add(&cells.loops_held, 1),
             Event::Refused { .. } => add(&cells.refused, 1),
             Event::ReplyDropped { .. } => add(&cells.replies_dropped, 1),
             Event::Started { .. } => add(&cells.started, 1),
@@ -357,6 +369,14 @@ fn trace(event: &Event<'_>) {
                 from,
                 to,
                 "the connection limit is lowered to what the descriptor limit can hold; ulimit -n raises it"
+            );
+        }
+        Event::LoopHeld { id, peer, time } => {
+            tracing::warn!(
+                id,
+                %peer,
+                ?time,
+                "a handler holds up its event loop: hand slow work to a thread, and pause"
             );
         }
         Event::Refused { peer, reason } => tracing::debug!(%peer, %reason, "refused"),

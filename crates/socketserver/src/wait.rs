@@ -13,6 +13,10 @@ use rustix::io::Errno;
 
 use crate::clock::Clock;
 
+mod events;
+
+pub(crate) use events::{Events, Ready};
+
 /// What to wait for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Interest {
@@ -22,6 +26,16 @@ pub(crate) enum Interest {
     Writable,
     /// Any change on the reading side, told once a change.
     Changes,
+    /// Any change on either side, told once a change.
+    AllChanges,
+    /// Something to read, told once and then not again until it is waited for anew.
+    ReadableOnce,
+    /// Something to read or room to write, told as `ReadableOnce`.
+    AnythingOnce,
+    /// Room to write, told as `ReadableOnce`.
+    WritableOnce,
+    /// Nothing but the end of the connection, told as `ReadableOnce`.
+    EndOnce,
 }
 
 /// A set of descriptors that a loop waits on (`epoll(7)`).
@@ -99,12 +113,20 @@ impl AsFd for Poller {
 }
 
 fn flags(interest: Interest) -> epoll::EventFlags {
+    const IN: epoll::EventFlags = epoll::EventFlags::IN;
     match interest {
-        Interest::Readable => epoll::EventFlags::IN,
+        Interest::Readable => IN,
         Interest::Writable => epoll::EventFlags::OUT,
-        Interest::Changes => {
-            epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET
+        Interest::Changes => IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET,
+        Interest::AllChanges => {
+            IN | epoll::EventFlags::RDHUP | epoll::EventFlags::OUT | epoll::EventFlags::ET
         }
+        Interest::ReadableOnce => IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ONESHOT,
+        Interest::AnythingOnce => {
+            IN | epoll::EventFlags::RDHUP | epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT
+        }
+        Interest::WritableOnce => epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT,
+        Interest::EndOnce => epoll::EventFlags::ONESHOT,
     }
 }
 
@@ -199,6 +221,36 @@ impl Polled {
         if let Some(interrupt) = &self.interrupt {
             interrupt.glance();
         }
+    }
+
+    /// Waits until `waker` is readable or `socket` has been shut down; tells whether the latter is so.
+    pub(crate) fn wait_for_waker(
+        &self,
+        waker: BorrowedFd<'_>,
+        socket: Option<BorrowedFd<'_>>,
+    ) -> io::Result<bool> {
+        let interrupt = self.interrupt.as_deref();
+        let other = interrupt.and_then(Interrupt::fd);
+        let until = interrupt.and_then(Interrupt::deadline);
+        let timeout = self.clock.until(until).map(timespec);
+        let wanted = interrupt.map_or(PollFlags::IN, Interrupt::wanted);
+        // Of the socket only what is told without being asked for is wanted: that it has ended.
+        let mut fds = [
+            PollFd::from_borrowed_fd(waker, PollFlags::IN),
+            PollFd::from_borrowed_fd(socket.unwrap_or(waker), PollFlags::empty()),
+            PollFd::from_borrowed_fd(other.unwrap_or(waker), wanted),
+        ];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(interrupt) = interrupt
+            && (!fds[2].revents().is_empty() || self.clock.is_past(until))
+        {
+            interrupt.attend();
+        }
+        let ends = PollFlags::HUP | PollFlags::ERR;
+        Ok(socket.is_some() && fds[1].revents().intersects(ends))
     }
 
     /// Waits until `fd` is ready, `deadline` has passed or, if it waits to read, a drain begins.

@@ -1,13 +1,21 @@
 //! Delimited messages: each ends at a sequence of bytes.
 
 use std::io;
+use std::sync::Arc;
 
-use super::{Codec, Decoded, Input};
+use memchr::memmem::Finder;
+
+use super::encode::{too_long, unencodable};
+use super::{Codec, Decoded, Encode, Input};
+use crate::limits::Limits;
 
 /// Cuts input at a delimiter, which is not part of the message.
 ///
 /// What stands before the end of input without a delimiter is an error of the kind `UnexpectedEof`.
 /// A message longer than the limit is [`Decoded::Invalid`] once, and discarded to its delimiter.
+///
+/// A message handler that makes none gets messages that end at a zero byte, each of at most
+/// [`Limits::line_bytes`](crate::Limits#structfield.line_bytes) bytes without it.
 ///
 /// ```
 /// use socketserver::codec::{Codec, Decoded, Delimited, Input};
@@ -18,7 +26,8 @@ use super::{Codec, Decoded, Input};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Delimited {
-    delimiter: Box<[u8]>,
+    /// What looks for the delimiter; clones share it.
+    delimiter: Arc<Finder<'static>>,
     limit: usize,
     /// How many bytes of the input are known not to begin a delimiter.
     searched: usize,
@@ -32,28 +41,30 @@ impl Delimited {
     ///
     /// If `delimiter` is empty.
     pub fn new(delimiter: impl AsRef<[u8]>, limit: usize) -> Self {
-        let delimiter: Box<[u8]> = delimiter.as_ref().into();
+        let delimiter = delimiter.as_ref();
         assert!(!delimiter.is_empty(), "a delimiter has at least one byte");
         Self {
-            delimiter,
+            delimiter: Arc::new(Finder::new(delimiter).into_owned()),
             limit,
             searched: 0,
             is_discarding: false,
         }
     }
 
+    fn length(&self) -> usize {
+        self.delimiter.needle().len()
+    }
+
     fn find(&self, input: &[u8]) -> Option<usize> {
         let from = self.searched.min(input.len());
-        let mut windows = input[from..].windows(self.delimiter.len());
-        windows
-            .position(|window| *window == *self.delimiter)
-            .map(|at| from + at)
+        self.delimiter.find(&input[from..]).map(|at| from + at)
     }
 
     /// Gives up a message that is too long, all but what may be the beginning of its delimiter.
+    #[cold]
     fn discard<'a>(&mut self, input: &[u8]) -> Decoded<&'a [u8]> {
         self.searched = 0;
-        let used = input.len() + 1 - self.delimiter.len().min(input.len());
+        let used = input.len() + 1 - self.length().min(input.len());
         if std::mem::replace(&mut self.is_discarding, true) {
             return Decoded::Skipped { used };
         }
@@ -67,8 +78,13 @@ impl Delimited {
 impl Codec for Delimited {
     type Message<'a> = &'a [u8];
 
+    fn for_limits(limits: &Limits) -> Self {
+        Self::new([0], limits.line_bytes)
+    }
+
+    #[inline]
     fn frame_bytes(&self) -> Option<usize> {
-        Some(self.limit.saturating_add(self.delimiter.len()))
+        Some(self.limit.saturating_add(self.length()))
     }
 
     fn decode<'a>(&mut self, input: &'a [u8], why: Input) -> Decoded<&'a [u8]> {
@@ -82,7 +98,7 @@ impl Codec for Delimited {
                     error: truncated(),
                 };
             }
-            let may_end = self.delimiter.len() - 1;
+            let may_end = self.length() - 1;
             if input.len() > self.limit.saturating_add(may_end)
                 || (self.is_discarding && input.len() > may_end)
             {
@@ -92,7 +108,7 @@ impl Codec for Delimited {
             return Decoded::Incomplete;
         };
         self.searched = 0;
-        let used = end + self.delimiter.len();
+        let used = end + self.length();
         if std::mem::take(&mut self.is_discarding) {
             return Decoded::Skipped { used };
         }
@@ -106,6 +122,27 @@ impl Codec for Delimited {
             message: &input[..end],
             used,
         }
+    }
+}
+
+impl Encode<[u8]> for Delimited {
+    /// Appends the message and its delimiter; `InvalidInput` also for a message that has the
+    /// delimiter in it, or whose end and the delimiter make an earlier one.
+    #[inline]
+    fn encode(&self, message: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+        if message.len() > self.limit {
+            return Err(too_long(message.len(), self.limit));
+        }
+        let start = output.len();
+        output.extend_from_slice(message);
+        output.extend_from_slice(self.delimiter.needle());
+        if self.delimiter.find(&output[start..]) == Some(message.len()) {
+            return Ok(());
+        }
+        output.truncate(start);
+        Err(unencodable(
+            "the message has its delimiter in it".to_owned(),
+        ))
     }
 }
 

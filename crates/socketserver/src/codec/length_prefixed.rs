@@ -1,7 +1,11 @@
 //! Length-prefixed messages: a number says how long each is.
 
+use std::io;
+
 use super::delimited::{overlong, truncated};
-use super::{Codec, Decoded, Input};
+use super::encode::{too_long, unencodable};
+use super::{Codec, Decoded, Encode, Input};
+use crate::limits::Limits;
 
 /// The order of the bytes of a number.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -19,6 +23,9 @@ pub enum ByteOrder {
 /// A message longer than the limit is [`Decoded::Invalid`]; nothing behind it can be found, so the rest
 /// of the input is discarded as it comes. Input that ends in the middle of a message is an error of the
 /// kind `UnexpectedEof`.
+///
+/// A message handler that makes none gets lengths of 4 bytes, the most significant first, and messages
+/// of at most [`Limits::line_bytes`](crate::Limits#structfield.line_bytes) bytes without them.
 ///
 /// ```
 /// use socketserver::codec::{ByteOrder, Codec, Decoded, Input, LengthPrefixed};
@@ -57,10 +64,21 @@ impl LengthPrefixed {
 
     /// The prefix of a message of `length` bytes; what does not fit into it is cut off.
     pub fn prefix(&self, length: u64) -> Vec<u8> {
+        let mut prefix = Vec::with_capacity(self.size);
+        self.push_prefix(length, &mut prefix);
+        prefix
+    }
+
+    fn push_prefix(&self, length: u64, output: &mut Vec<u8>) {
         match self.order {
-            ByteOrder::Big => length.to_be_bytes()[8 - self.size..].to_vec(),
-            ByteOrder::Little => length.to_le_bytes()[..self.size].to_vec(),
+            ByteOrder::Big => output.extend_from_slice(&length.to_be_bytes()[8 - self.size..]),
+            ByteOrder::Little => output.extend_from_slice(&length.to_le_bytes()[..self.size]),
         }
+    }
+
+    /// Whether the prefix can say `length`.
+    fn can_say(&self, length: u64) -> bool {
+        self.size == 8 || length >> (8 * self.size) == 0
     }
 
     fn length(&self, prefix: &[u8]) -> u64 {
@@ -75,6 +93,11 @@ impl LengthPrefixed {
 impl Codec for LengthPrefixed {
     type Message<'a> = &'a [u8];
 
+    fn for_limits(limits: &Limits) -> Self {
+        Self::new(4, ByteOrder::Big, limits.line_bytes)
+    }
+
+    #[inline]
     fn frame_bytes(&self) -> Option<usize> {
         Some(self.limit.saturating_add(self.size))
     }
@@ -104,5 +127,26 @@ impl Codec for LengthPrefixed {
             };
         }
         Decoded::Incomplete
+    }
+}
+
+impl Encode<[u8]> for LengthPrefixed {
+    /// Appends the length and the message; `InvalidInput` also for a length that does not fit into the
+    /// prefix.
+    #[inline]
+    fn encode(&self, message: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+        if message.len() > self.limit {
+            return Err(too_long(message.len(), self.limit));
+        }
+        let length = message.len() as u64;
+        if !self.can_say(length) {
+            let size = self.size;
+            return Err(unencodable(format!(
+                "the length of a message of {length} bytes does not fit into {size}"
+            )));
+        }
+        self.push_prefix(length, output);
+        output.extend_from_slice(message);
+        Ok(())
     }
 }

@@ -3,12 +3,20 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Codec, Decoded, Input};
+use memchr::memchr;
+
+use super::encode::{too_long, unencodable};
+use super::{Codec, Decoded, Encode, Input};
+use crate::limits::Limits;
 
 /// Cuts input into [`Line`]s.
 ///
 /// A line ends at a line feed; what stands before the end of input is a line too.
 /// A line longer than the limit is [`Decoded::Invalid`] once, and discarded to its end.
+///
+/// A message handler that makes none gets lines of at most
+/// [`Limits::line_bytes`](crate::Limits#structfield.line_bytes) bytes, their end included, and no
+/// [pause](Self::or_pause).
 ///
 /// ```
 /// use socketserver::codec::{Codec, Decoded, Input, Lines};
@@ -41,11 +49,13 @@ pub struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// The line as it came in, with its end if it had one.
+    #[inline]
     pub fn raw(&self) -> &'a [u8] {
         self.raw
     }
 
     /// The line without its end, be it `\n` or `\r\n`.
+    #[inline]
     pub fn text(&self) -> &'a [u8] {
         let text = self.raw.strip_suffix(b"\n").unwrap_or(self.raw);
         if self.is_ended() {
@@ -56,6 +66,7 @@ impl<'a> Line<'a> {
     }
 
     /// Whether it had an end; a line that was cut by a pause or by the end of input has none.
+    #[inline]
     pub fn is_ended(&self) -> bool {
         self.raw.ends_with(b"\n")
     }
@@ -94,11 +105,13 @@ impl Lines {
         self.discarding
     }
 
+    #[cold]
     fn overlong(&self) -> io::Error {
         let text = format!("the line is longer than {} bytes", self.limit);
         io::Error::new(io::ErrorKind::InvalidData, text)
     }
 
+    #[inline]
     fn found<'a>(&mut self, input: &'a [u8], used: usize) -> Decoded<Line<'a>> {
         self.searched = 0;
         let raw = &input[..used];
@@ -121,9 +134,14 @@ impl Lines {
 impl Codec for Lines {
     type Message<'a> = Line<'a>;
 
+    fn for_limits(limits: &Limits) -> Self {
+        Self::new(limits.line_bytes)
+    }
+
+    #[inline]
     fn decode<'a>(&mut self, input: &'a [u8], why: Input) -> Decoded<Line<'a>> {
         let from = self.searched.min(input.len());
-        if let Some(end) = input[from..].iter().position(|&byte| byte == b'\n') {
+        if let Some(end) = memchr(b'\n', &input[from..]) {
             self.has_ended_a_line = true;
             return self.found(input, from + end + 1);
         }
@@ -155,6 +173,25 @@ impl Codec for Lines {
         } else {
             self.pause
         }
+    }
+}
+
+impl Encode<[u8]> for Lines {
+    /// Appends the text and a line feed; `InvalidInput` also for a text with a line feed in it, or with
+    /// a carriage return at its end, which would be taken for a part of the line's.
+    #[inline]
+    fn encode(&self, text: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+        if text.len() >= self.limit {
+            return Err(too_long(text.len().saturating_add(1), self.limit));
+        }
+        if text.ends_with(b"\r") || memchr(b'\n', text).is_some() {
+            return Err(unencodable(
+                "the line has the end of a line in it".to_owned(),
+            ));
+        }
+        output.extend_from_slice(text);
+        output.push(b'\n');
+        Ok(())
     }
 }
 

@@ -1,15 +1,20 @@
 //! Netstrings: `5:hello,`.
 
-use std::io;
+use std::io::{self, Write};
 
 use super::delimited::{overlong, truncated};
-use super::{Codec, Decoded, Input};
+use super::encode::too_long;
+use super::{Codec, Decoded, Encode, Input};
+use crate::limits::Limits;
 
 /// Cuts input into netstrings: a length in decimal digits, a colon, the message, a comma.
 ///
 /// A message longer than the limit, and what is no netstring, is [`Decoded::Invalid`]; nothing behind it
 /// can be found, so the rest of the input is discarded as it comes. Input that ends in the middle of a
 /// message is an error of the kind `UnexpectedEof`.
+///
+/// A message handler that makes none gets messages of at most
+/// [`Limits::line_bytes`](crate::Limits#structfield.line_bytes) bytes without what frames them.
 ///
 /// ```
 /// use socketserver::codec::{Codec, Decoded, Input, Netstrings};
@@ -73,6 +78,11 @@ impl Netstrings {
 impl Codec for Netstrings {
     type Message<'a> = &'a [u8];
 
+    fn for_limits(limits: &Limits) -> Self {
+        Self::new(limits.line_bytes)
+    }
+
+    #[inline]
     fn frame_bytes(&self) -> Option<usize> {
         // Twenty digits are the longest length, a colon and a comma stand around the message.
         Some(self.limit.saturating_add(22))
@@ -107,6 +117,20 @@ impl Codec for Netstrings {
             return self.lose(input, truncated());
         }
         Decoded::Incomplete
+    }
+}
+
+impl Encode<[u8]> for Netstrings {
+    /// Appends the length, a colon, the message and a comma.
+    #[inline]
+    fn encode(&self, message: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+        if message.len() > self.limit {
+            return Err(too_long(message.len(), self.limit));
+        }
+        write!(output, "{}:", message.len())?;
+        output.extend_from_slice(message);
+        output.push(b',');
+        Ok(())
     }
 }
 

@@ -162,12 +162,14 @@ impl Engine for Forking {
         } = task;
         let mut close = self.fds();
         close.extend_from_slice(&close_in_child);
-        let mut seat = Some(ticket);
-        let pid = socketserver_sys::fork::fork(&close, || match seat.take() {
-            Some(ticket) => child_status(work(ticket)),
+        let mut parts = Some((ticket, work));
+        let pid = socketserver_sys::fork::fork(&close, || match parts.take() {
+            Some((ticket, work)) => child_status(work.run(ticket)),
             None => 1,
         })?;
-        let Some(ticket) = seat else { return Ok(()) };
+        let Some((ticket, _)) = parts else {
+            return Ok(());
+        };
         // The parent's copy of the socket went with the closure.
         ticket.live.moved_to(pid);
         // Without a descriptor for it the child is reaped at the loop's next turn, whenever that is.

@@ -207,6 +207,17 @@ impl Registry {
         }
     }
 
+    /// Tells that the handler of connection `id` has held its loop for `time`.
+    pub(crate) fn report_held(&self, id: u64, time: Duration) {
+        if let Some(live) = self.find(id) {
+            self.telemetry.emit(&Event::LoopHeld {
+                id,
+                peer: &live.peer,
+                time,
+            });
+        }
+    }
+
     fn leave(&self, ticket: &Ticket) {
         let live = &ticket.live;
         let reason = live.reason(ticket.outcome);
@@ -260,6 +271,11 @@ impl Ticket {
     /// How the request ended, as far as that is known.
     pub(crate) fn reason(&self) -> EndReason {
         self.live.reason(self.outcome)
+    }
+
+    /// Where it is a seat.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
     }
 
     /// The present, by the clock of the server.

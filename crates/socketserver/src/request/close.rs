@@ -82,6 +82,11 @@ impl Closing {
         self.since
     }
 
+    /// How the request ended, as far as that is known.
+    pub(super) fn reason(&self) -> crate::EndReason {
+        self.ticket.reason()
+    }
+
     /// Whether it can be dropped.
     pub(crate) fn is_done(&self) -> bool {
         self.phase == Phase::Done

@@ -12,7 +12,7 @@ use crate::address::Address;
 use crate::control::ServerHandle;
 use crate::endpoint::Endpoint;
 use crate::live::{Activity, Live, Ticket};
-use crate::outbox::{Flusher, Outbox};
+use crate::outbox::{Flusher, Outbox, Way};
 use crate::socket::Socket;
 use crate::telemetry::EndReason;
 use crate::wait::Waiter;
@@ -183,6 +183,7 @@ impl Connection {
                 live,
                 Arc::clone(self.server.shared()),
                 &self.flusher.0,
+                Way::AtOnce,
             )
         });
         Ok(outbox.clone())
@@ -251,7 +252,7 @@ impl AsFd for Connection {
 }
 
 /// The error of a read or write that a cut has ended.
-pub(super) fn cut_error(reason: EndReason) -> io::Error {
+pub(crate) fn cut_error(reason: EndReason) -> io::Error {
     let kind = match reason {
         EndReason::IdleTimeout
         | EndReason::ReadTimeout

@@ -16,7 +16,7 @@ enum Step<T> {
 
 /// The messages of a connection, made by [`Reader::messages`].
 #[derive(Debug)]
-pub struct Messages<'a, C> {
+pub struct ReaderMessages<'a, C> {
     reader: Reader<'a>,
     codec: C,
     /// When the message at the beginning of the buffer began.
@@ -26,7 +26,7 @@ pub struct Messages<'a, C> {
     has_ended: bool,
 }
 
-impl<'a, C: Codec> Messages<'a, C> {
+impl<'a, C: Codec> ReaderMessages<'a, C> {
     pub(super) fn new(reader: Reader<'a>, codec: C) -> Self {
         Self {
             reader,
@@ -146,16 +146,16 @@ impl<'a, C: Codec> Messages<'a, C> {
 /// The lines of a connection, made by [`Reader::lines`].
 #[derive(Debug)]
 pub struct ReaderLines<'a> {
-    messages: Messages<'a, Lines>,
+    messages: ReaderMessages<'a, Lines>,
 }
 
 impl<'a> ReaderLines<'a> {
-    pub(super) fn new(messages: Messages<'a, Lines>) -> Self {
+    pub(super) fn new(messages: ReaderMessages<'a, Lines>) -> Self {
         Self { messages }
     }
 }
 
-impl Messages<'_, Lines> {
+impl ReaderMessages<'_, Lines> {
     /// Has whoever reads on read on behind the line that was too long.
     pub(super) fn keep_discarding(&mut self) {
         self.reader.buffer.discards_line = self.codec.is_discarding();

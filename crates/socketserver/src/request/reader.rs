@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::connection::cut_error;
-use super::messages::{Messages, ReaderLines};
+use super::messages::{ReaderLines, ReaderMessages};
 use crate::codec::{Codec, Lines};
 use crate::control::ServerHandle;
 use crate::live::{Activity, Live};
@@ -97,8 +97,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The messages that the peer sends, as `codec` cuts them.
-    pub fn messages<C: Codec>(self, codec: C) -> Messages<'a, C> {
-        Messages::new(self, codec)
+    pub fn messages<C: Codec>(self, codec: C) -> ReaderMessages<'a, C> {
+        ReaderMessages::new(self, codec)
     }
 
     /// Reads one line with its end into `line`, which is emptied first; 0 is the end of input.

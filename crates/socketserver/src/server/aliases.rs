@@ -1,7 +1,7 @@
 //! The names of Python's server classes, and those of their kind.
 
 use super::Server;
-use crate::engine::{Forking, Pool, Sequential, Threading};
+use crate::engine::{Forking, Pool, Reactor, Sequential, Threading};
 use crate::transport::{Tcp, Udp, UnixDatagram, UnixStream};
 
 /// Makes the four servers of an engine.
@@ -27,4 +27,6 @@ aliases! {
         ForkingTcpServer ForkingUdpServer ForkingUnixStreamServer ForkingUnixDatagramServer;
     Pool, "on a fixed number of threads":
         PoolTcpServer PoolUdpServer PoolUnixStreamServer PoolUnixDatagramServer;
+    Reactor, "on event loops":
+        ReactorTcpServer ReactorUdpServer ReactorUnixStreamServer ReactorUnixDatagramServer;
 }

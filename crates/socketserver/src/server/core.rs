@@ -9,14 +9,13 @@ use super::Handled;
 use super::accept::Gate;
 use super::descriptors::{open_reserve, room_for_connections};
 use super::keeper::Keeper;
-use super::serve::GuardedHooks;
 use super::source::{Admission, Source, listening_fds};
 use super::watch::Watch;
 use crate::clock::earlier;
 use crate::control::Shared;
 use crate::engine::{Engine, Place};
 use crate::error::Error;
-use crate::hooks::Hooks;
+use crate::hooks::{GuardedHooks, Hooks};
 use crate::live::DrainReport;
 use crate::telemetry::Event;
 use crate::wait::{Interest, Poller, wait_readable};
@@ -277,7 +276,7 @@ impl Core {
         }
         let timeout = self.shared.clock.until(deadline);
         let mut ready = std::mem::take(&mut self.ready);
-        self.poller.wait(&mut ready, timeout)?;
+        self.wait(engine, &mut ready, timeout)?;
         let is_due = self.shared.clock.is_past(own);
         if is_due || ready.contains(&KEEPER) {
             self.keeper.turn()?;
@@ -299,6 +298,22 @@ impl Core {
             self.hooks.service_actions();
         }
         Ok(Turn::Again)
+    }
+
+    /// Waits for something to do; an engine may have use for the thread meanwhile.
+    fn wait(
+        &self,
+        engine: &dyn Engine,
+        ready: &mut Vec<u64>,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let waited = engine.wait(self.poller.as_fd(), timeout)?;
+        let left = if waited {
+            Some(Duration::ZERO)
+        } else {
+            timeout
+        };
+        self.poller.wait(ready, left)
     }
 
     fn has_handled(&self, token: u64) -> bool {
@@ -342,7 +357,7 @@ impl Core {
                 timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
             }
             let mut ready = std::mem::take(&mut self.ready);
-            self.poller.wait(&mut ready, timeout)?;
+            self.wait(engine, &mut ready, timeout)?;
             self.ready = ready;
         }
         let report = self.shared.registry.end_drain();

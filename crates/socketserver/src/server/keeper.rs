@@ -17,7 +17,7 @@ use crate::clock::earlier;
 use crate::control::Shared;
 use crate::live::{Live, lock};
 use crate::outbox::{Flusher, Outbox};
-use crate::request::Closing;
+use crate::request::{Closer, Closing};
 use crate::socket::Socket;
 use crate::telemetry::EndReason;
 use crate::wait::{Interest, Interrupt, Poller};
@@ -128,14 +128,6 @@ impl Keeper {
     pub(super) fn end_run(&self) {
         self.is_draining.store(false, Ordering::SeqCst);
         lock(&self.state).drain_pipe = None;
-    }
-
-    /// Looks after a connection until it is closed.
-    pub(super) fn close(&self, closing: Closing) {
-        // One with an outbox may still be looked after, and is to be let go of.
-        if !closing.is_done() || closing.has_outbox() {
-            self.post(Chore::Close(closing));
-        }
     }
 
     /// How many connections are closing.
@@ -366,6 +358,15 @@ impl AsFd for Keeper {
 impl Flusher for Keeper {
     fn look_after(&self, outbox: Outbox) {
         self.post(Chore::Flush(outbox));
+    }
+}
+
+impl Closer for Keeper {
+    fn close(&self, closing: Closing) {
+        // One with an outbox may still be looked after, and is to be let go of.
+        if !closing.is_done() || closing.has_outbox() {
+            self.post(Chore::Close(closing));
+        }
     }
 }
 

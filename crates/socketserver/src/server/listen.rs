@@ -1,11 +1,10 @@
 //! Adding listeners to a server: where the types of transport and handler are erased.
 
 use std::io;
-use std::sync::Arc;
 
-use super::serve::Factory;
 use super::source::{PacketSource, Source, StreamSource};
 use crate::endpoint::Endpoint;
+use crate::handler::{Factory, Make};
 use crate::request::{Accepted, Connection, Datagram};
 use crate::transport::{BoxListener, Packet, Stream, Transport};
 
@@ -19,7 +18,7 @@ impl Served for Stream {}
 impl Served for Packet {}
 
 pub(super) mod sealed {
-    use super::{Accepted, BoxListener, Connection, Datagram, Endpoint, Factory};
+    use super::{Accepted, BoxListener, Connection, Datagram, Endpoint, Factory, Make};
     use super::{Packet, PacketSource, Source, Stream, StreamSource};
 
     pub trait Sealed: Accepted {
@@ -39,7 +38,7 @@ pub(super) mod sealed {
             listener: BoxListener<Self>,
             factory: Factory<Connection>,
         ) -> Box<dyn Source> {
-            Box::new(StreamSource::new(endpoint, listener, factory))
+            Box::new(StreamSource::new(endpoint, listener, factory.0))
         }
     }
 
@@ -50,7 +49,10 @@ pub(super) mod sealed {
             listener: BoxListener<Self>,
             factory: Factory<Datagram>,
         ) -> Box<dyn Source> {
-            Box::new(PacketSource::new(endpoint, listener, factory))
+            match factory.0 {
+                Make::Request(factory) => Box::new(PacketSource::new(endpoint, listener, factory)),
+                Make::Session(_) => unreachable!("a datagram is no stream of messages"),
+            }
         }
     }
 }
@@ -71,14 +73,4 @@ pub(super) fn bind_first<T: Transport>(
         }
     }
     Err(failed)
-}
-
-/// Erases the type of the handlers that `factory` makes.
-pub(super) fn erase<R, F, H, K>(factory: F) -> Factory<R>
-where
-    F: Fn() -> H + Send + Sync + 'static,
-    H: crate::handler::Handler<R, K>,
-    R: 'static,
-{
-    Arc::new(move || factory().erase())
 }

@@ -9,11 +9,11 @@ use socketserver_sys::gauges::{Gauges, GaugesCell, SharedGauges};
 
 use super::child::ChildInterrupt;
 use super::keeper::Keeper;
-use super::serve::GuardedHooks;
 use crate::address::Address;
 use crate::control::Shared;
 use crate::endpoint::Endpoint;
-use crate::engine::{Place, Task};
+use crate::engine::{Place, Task, Work};
+use crate::hooks::GuardedHooks;
 use crate::live::{Live, Ticket};
 use crate::socket::Socket;
 use crate::telemetry::Refusal;
@@ -72,6 +72,8 @@ impl Admission {
                 Arc::clone(pipe),
                 Arc::clone(live),
             ))),
+            // A loop's own waits are none of the connection's.
+            (Place::Loop, _) => return Waiter::Blocking,
             _ if clock.is_manual() => None,
             _ => return Waiter::Blocking,
         };
@@ -89,7 +91,7 @@ impl Admission {
         GaugesCell::Own(Gauges::default())
     }
 
-    fn task(&self, ticket: Ticket, socket: Option<Arc<Socket>>, work: crate::engine::Work) -> Task {
+    fn task(&self, ticket: Ticket, socket: Option<Arc<Socket>>, work: Work) -> Task {
         Task {
             ticket,
             work,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socketserver::codec::{
-    ByteOrder, Codec, Decoded, Delimited, Input, LengthPrefixed, Lines, Netstrings,
+    ByteOrder, Chunks, Codec, Decoded, Delimited, Input, LengthPrefixed, Line, Lines, Netstrings,
 };
 use socketserver::testing::ManualClock;
 use socketserver::{Activity, Builder, Connection, EndReason, Limits, Tcp, Threading, handler_fn};
@@ -21,6 +21,12 @@ struct Undecided {
 
 impl Codec for Undecided {
     type Message<'a> = ();
+
+    fn for_limits(limits: &Limits) -> Self {
+        Self {
+            frame_bytes: Some(limits.line_bytes),
+        }
+    }
 
     fn decode(&mut self, _: &[u8], _: Input) -> Decoded<()> {
         Decoded::Incomplete
@@ -66,6 +72,10 @@ struct Pensive(Arc<AtomicUsize>);
 
 impl Codec for Pensive {
     type Message<'a> = ();
+
+    fn for_limits(_: &Limits) -> Self {
+        Self(Arc::default())
+    }
 
     fn decode(&mut self, _: &[u8], why: Input) -> Decoded<()> {
         if why == Input::Quiet {
@@ -205,4 +215,44 @@ fn a_hostile_length_costs_a_server_one_connection_at_most() {
     assert_eq!(ask(&mut connect(&server), "5:hello,"), "hello\n");
     within(move || server.stop()).unwrap();
     assert!(!record.ends().contains(&EndReason::Panicked));
+}
+
+/// The first message that a codec made for `limits` finds, and how much input it took.
+fn first<C: Codec>(
+    limits: &Limits,
+    input: &[u8],
+    own: impl Fn(C::Message<'_>) -> Vec<u8>,
+) -> Option<(Vec<u8>, usize)> {
+    match C::for_limits(limits).decode(input, Input::More) {
+        Decoded::Message { message, used } => Some((own(message), used)),
+        Decoded::Invalid { .. } => None,
+        Decoded::Incomplete | Decoded::Skipped { .. } => panic!("nothing of {input:?}"),
+    }
+}
+
+#[test]
+fn a_codec_made_for_limits_takes_messages_as_long_as_a_line_may_be() {
+    let limits = Limits::default().line_bytes(3);
+    let bytes = <[u8]>::to_vec;
+    let text = |line: Line<'_>| line.text().to_vec();
+    let found = |message: &[u8], used| Some((message.to_vec(), used));
+    assert_eq!(first::<Chunks>(&limits, b"four", bytes), found(b"four", 4));
+    assert_eq!(first::<Lines>(&limits, b"ab\nc", text), found(b"ab", 3));
+    assert_eq!(first::<Lines>(&limits, b"abc\n", text), None);
+    assert_eq!(
+        first::<Delimited>(&limits, b"a\nb\0", bytes),
+        found(b"a\nb", 4)
+    );
+    assert_eq!(first::<Delimited>(&limits, b"abcd\0", bytes), None);
+    let prefixed = first::<LengthPrefixed>;
+    assert_eq!(
+        prefixed(&limits, b"\0\0\0\x03abcd", bytes),
+        found(b"abc", 7)
+    );
+    assert_eq!(prefixed(&limits, b"\0\0\0\x04abcd", bytes), None);
+    assert_eq!(
+        first::<Netstrings>(&limits, b"3:abc,", bytes),
+        found(b"abc", 6)
+    );
+    assert_eq!(first::<Netstrings>(&limits, b"4:abcd,", bytes), None);
 }

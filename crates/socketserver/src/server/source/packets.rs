@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Admission, Source, Taken};
 use crate::address::Address;
 use crate::endpoint::Endpoint;
+use crate::engine::Work;
 use crate::live::Ticket;
 use crate::request::Datagram;
 use crate::server::serve::{Factory, serve};
@@ -93,7 +94,11 @@ impl Source for PacketSource {
             ticket.outcome = serve(&factory, &mut datagram, &peer, &hooks);
             ticket.reason()
         };
-        Ok(Taken::Task(admission.task(ticket, None, Box::new(work))))
+        Ok(Taken::Task(admission.task(
+            ticket,
+            None,
+            Work::Blocking(Box::new(work)),
+        )))
     }
 
     fn refuse(&mut self) -> io::Result<Address> {

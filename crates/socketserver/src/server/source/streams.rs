@@ -7,11 +7,14 @@ use std::sync::Arc;
 use super::{Admission, Source, Taken};
 use crate::address::Address;
 use crate::endpoint::Endpoint;
-use crate::engine::Place;
+use crate::engine::{Driven, Newcomer, Place, Work};
+use crate::handler::{Make, MakeSession};
+use crate::hooks::GuardedHooks;
 use crate::live::Ticket;
-use crate::request::{Closing, Connection, Parts};
+use crate::request::{Closer, Closing, Connection, Link, Parts, Site};
 use crate::server::keeper::Keeper;
-use crate::server::serve::{Factory, GuardedHooks, serve};
+use crate::server::serve::{Factory, serve};
+use crate::socket::Socket;
 use crate::telemetry::{EndReason, Refusal};
 use crate::transport::{BoxListener, Stream};
 use crate::wait::Waiter;
@@ -20,7 +23,9 @@ use crate::wait::Waiter;
 pub(in crate::server) struct StreamSource {
     endpoint: Arc<Endpoint>,
     listener: BoxListener<Stream>,
-    factory: Factory<Connection>,
+    make: Make<Connection>,
+    /// What the sessions of this run share.
+    site: Option<Arc<Site>>,
     /// Whether accepted sockets have their timeouts from the listener.
     timeouts: Inherited,
 }
@@ -41,14 +46,73 @@ impl StreamSource {
     pub(in crate::server) fn new(
         endpoint: Endpoint,
         listener: BoxListener<Stream>,
-        factory: Factory<Connection>,
+        make: Make<Connection>,
     ) -> Self {
         Self {
             endpoint: Arc::new(endpoint),
             listener,
-            factory,
+            make,
+            site: None,
             timeouts: Inherited::No,
         }
+    }
+}
+
+impl StreamSource {
+    /// What is to be done with an accepted connection.
+    fn work(&self, admission: &Admission, socket: &Arc<Socket>, ticket: &Ticket) -> Work {
+        let socket = Arc::clone(socket);
+        let waiter = admission.waiter(&ticket.live);
+        let has_timeouts = self.timeouts == Inherited::ByAll;
+        match (&self.make, &self.site) {
+            (Make::Session(make), Some(site)) => Work::Driven(Box::new(Visitor {
+                make: Arc::clone(make),
+                site: Arc::clone(site),
+                socket,
+                waiter,
+                has_timeouts,
+            })),
+            (Make::Request(factory), _) => {
+                let parts = Parts {
+                    socket,
+                    live: Arc::clone(&ticket.live),
+                    waiter,
+                    server: admission.shared.handle(),
+                    flusher: Arc::clone(&admission.keeper) as _,
+                    has_timeouts,
+                };
+                let factory = Arc::clone(factory);
+                let hooks = admission.hooks.clone();
+                let keeper = Arc::clone(&admission.keeper);
+                let work = move |ticket: Ticket| {
+                    serve_connection(parts, &factory, ticket, &hooks, &keeper)
+                };
+                Work::Blocking(Box::new(work))
+            }
+            // A run has not begun: nothing is accepted.
+            (Make::Session(_), None) => Work::Blocking(Box::new(|_| EndReason::Failed)),
+        }
+    }
+}
+
+/// A connection that a message handler is to be made for.
+struct Visitor {
+    make: MakeSession,
+    site: Arc<Site>,
+    socket: Arc<Socket>,
+    waiter: Waiter,
+    has_timeouts: bool,
+}
+
+impl Newcomer for Visitor {
+    fn admit(self: Box<Self>, ticket: Ticket) -> Box<dyn Driven> {
+        let now = self.site.server.shared().clock.moment();
+        let make = self.make;
+        make(Link::new(ticket, self.socket, self.site, now))
+    }
+
+    fn waiter(&self) -> (Waiter, bool) {
+        (self.waiter.clone(), self.has_timeouts)
     }
 }
 
@@ -79,6 +143,11 @@ impl Source for StreamSource {
 
     fn begin_run(&mut self, admission: &Admission) {
         let limits = &admission.shared.limits;
+        self.site = Some(Arc::new(Site {
+            server: admission.shared.handle(),
+            hooks: admission.hooks.clone(),
+            closer: Arc::clone(&admission.keeper) as _,
+        }));
         let is_blocking = admission.place == Place::Thread && !admission.shared.clock.is_manual();
         let inherits = is_blocking
             && self
@@ -114,23 +183,8 @@ impl Source for StreamSource {
                 return Ok(Taken::Refused(peer, reason));
             }
         };
-        let parts = Parts {
-            socket: Arc::clone(&socket),
-            live: Arc::clone(&ticket.live),
-            waiter: admission.waiter(&ticket.live),
-            server: admission.shared.handle(),
-            flusher: Arc::clone(&admission.keeper) as _,
-            has_timeouts: self.timeouts == Inherited::ByAll,
-        };
-        let factory = Arc::clone(&self.factory);
-        let hooks = admission.hooks.clone();
-        let keeper = Arc::clone(&admission.keeper);
-        let work = move |ticket: Ticket| serve_connection(parts, &factory, ticket, &hooks, &keeper);
-        Ok(Taken::Task(admission.task(
-            ticket,
-            Some(socket),
-            Box::new(work),
-        )))
+        let work = self.work(admission, &socket, &ticket);
+        Ok(Taken::Task(admission.task(ticket, Some(socket), work)))
     }
 
     fn refuse(&mut self) -> io::Result<Address> {

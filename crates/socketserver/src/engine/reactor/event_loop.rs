@@ -1,0 +1,296 @@
+//! What both drivers of a loop do alike: admit, call, attend, close.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::inbox::{Inbox, Post};
+use super::seats::{Mark, Seats};
+use super::watchdog::Watched;
+use crate::engine::{Driven, Task, Wants, Work};
+use crate::outbox::{Outbox, Way, turn};
+use crate::socket::Socket;
+use crate::turn::Turn;
+
+/// How a loop hears of its sockets.
+pub(super) trait Port {
+    /// How outboxes of its connections are sent.
+    const WAY: fn(u64) -> Way;
+
+    /// Waits for the socket at `seat` from now on.
+    fn add(&mut self, socket: &Arc<Socket>, seat: u64) -> io::Result<()>;
+    /// Waits for it no longer; it is about to be closed, `at_once` or later.
+    fn remove(&mut self, socket: &Arc<Socket>, at_once: bool);
+    /// Waits at most `timeout`; a `fd` beside its own is waited for, too. Tells whether that is
+    /// readable.
+    fn turn(
+        &mut self,
+        hall: &mut Hall,
+        beside: Option<BorrowedFd<'_>>,
+        timeout: Option<Duration>,
+    ) -> io::Result<bool>;
+    /// Does what the connection at `seat` wants now.
+    fn meet(&mut self, hall: &mut Hall, seat: u64, wants: Wants);
+    /// Sends what the handler at `seat` has written.
+    fn flush(&mut self, hall: &mut Hall, seat: u64) -> Option<Wants>;
+    /// Sends what waits in an outbox at the end of a turn.
+    fn send(&mut self, hall: &mut Hall, outbox: &Outbox);
+}
+
+/// The connections of a loop, and what comes to them from elsewhere.
+pub(super) struct Hall {
+    pub(super) seats: Seats,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) watched: Arc<Watched>,
+    posts: Vec<Post>,
+    due: Vec<u64>,
+    pub(super) is_stopping: bool,
+}
+
+/// A loop: a hall, and a port to hear of it.
+pub(super) struct EventLoop<P> {
+    pub(super) hall: Hall,
+    pub(super) port: P,
+}
+
+impl Hall {
+    pub(super) fn new(inbox: &Arc<Inbox>, watched: &Arc<Watched>, way: fn(u64) -> Way) -> Self {
+        Self {
+            seats: Seats::new(inbox, way),
+            inbox: Arc::clone(inbox),
+            watched: Arc::clone(watched),
+            posts: Vec::new(),
+            due: Vec::new(),
+            is_stopping: false,
+        }
+    }
+
+    /// Calls the connection at `seat`, and lets the watchdog know.
+    #[inline]
+    pub(super) fn call(
+        &mut self,
+        seat: u64,
+        call: impl FnOnce(&mut dyn Driven, &mut Turn) -> Wants,
+    ) -> Option<Wants> {
+        let watched = &self.watched;
+        let wants = self.seats.call(seat, |driven, turn| {
+            watched.calls(driven.id());
+            call(driven, turn)
+        });
+        self.watched.is_back();
+        wants
+    }
+
+    /// Begins a turn of so many events at the present.
+    pub(super) fn begin_turn(&mut self) {
+        self.seats.turn.now = self.seats.clock.moment();
+        self.inbox.enter(true);
+        turn::begin();
+    }
+
+    /// How long to wait for events, at most until `deadline`.
+    pub(super) fn timeout(&self, has_more: bool, timeout: Option<Duration>) -> Option<Duration> {
+        if has_more || self.inbox.is_full() {
+            return Some(Duration::ZERO);
+        }
+        let own = self.seats.clock.until(self.seats.next_deadline());
+        [own, timeout].into_iter().flatten().min()
+    }
+}
+
+impl<P: Port> EventLoop<P> {
+    /// Serves until it is told to stop, on a thread of its own.
+    pub(super) fn run(mut self) {
+        while !self.hall.is_stopping {
+            if let Err(error) = self.turn(None, None) {
+                tracing::error!(%error, "an event loop cannot wait, and ends");
+                break;
+            }
+        }
+        self.end();
+    }
+
+    /// Serves until `beside` is readable or `timeout` is over.
+    pub(super) fn run_beside(
+        &mut self,
+        beside: BorrowedFd<'_>,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let began = Instant::now();
+        loop {
+            let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+            if self.turn(Some(beside), left)? || left.is_some_and(|left| left.is_zero()) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn turn(
+        &mut self,
+        beside: Option<BorrowedFd<'_>>,
+        timeout: Option<Duration>,
+    ) -> io::Result<bool> {
+        let Self { hall, port } = self;
+        let is_ready = port.turn(hall, beside, timeout)?;
+        self.attend_to_due();
+        self.read_posts();
+        self.end_turn();
+        Ok(is_ready)
+    }
+
+    /// Sends what the turn has put off, and hears what that has led to.
+    fn end_turn(&mut self) {
+        loop {
+            let Self { hall, port } = self;
+            turn::settle(|outbox| port.send(hall, outbox));
+            if !self.hall.inbox.is_full() {
+                break;
+            }
+            self.read_posts();
+        }
+        turn::end();
+        self.hall.inbox.enter(false);
+    }
+
+    fn attend_to_due(&mut self) {
+        let Self { hall, port } = self;
+        let mut due = std::mem::take(&mut hall.due);
+        hall.seats.due(&mut due);
+        for seat in due.drain(..) {
+            attend(port, hall, seat);
+        }
+        hall.due = due;
+    }
+
+    fn read_posts(&mut self) {
+        if !self.hall.inbox.is_full() {
+            return;
+        }
+        let mut posts = std::mem::take(&mut self.hall.posts);
+        self.hall.inbox.take(&mut posts);
+        for post in posts.drain(..) {
+            match post {
+                Post::Admit(task) => {
+                    let peer = task.peer().clone();
+                    if let Err(error) = self.admit(task) {
+                        tracing::warn!(%peer, %error, "a loop cannot take one more connection");
+                    }
+                }
+                Post::Flush(seat) => self.flush_outbox(seat),
+                Post::Resume(seat, pause) => {
+                    let Self { hall, port } = self;
+                    let wants = hall.call(seat, |driven, turn| driven.resume(pause, turn));
+                    finish(port, hall, seat, wants);
+                }
+                Post::Stop => self.hall.is_stopping = true,
+            }
+        }
+        self.hall.posts = posts;
+    }
+
+    fn flush_outbox(&mut self, seat: u64) {
+        let Self { hall, port } = self;
+        let outbox = hall.seats.get(seat).and_then(|slot| {
+            let driven = slot.driven.as_deref()?;
+            driven.outbox().cloned()
+        });
+        if let Some(outbox) = outbox {
+            port.send(hall, &outbox);
+            attend(port, hall, seat);
+        }
+    }
+
+    /// Seats a new connection, outside a turn or in one.
+    pub(super) fn admit(&mut self, task: Task) -> io::Result<()> {
+        let Self { hall, port } = self;
+        let Task {
+            ticket,
+            work,
+            socket,
+            clock,
+            ..
+        } = task;
+        let (Work::Driven(newcomer), Some(socket)) = (work, socket) else {
+            let text = "an event loop serves message handlers only";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        };
+        if hall.seats.is_empty() {
+            hall.seats.clock = clock;
+        }
+        hall.seats.turn.now = hall.seats.clock.moment();
+        let seat = hall.seats.take();
+        if let Err(error) = port.add(&socket, seat) {
+            hall.seats.give_back(seat);
+            return Err(error);
+        }
+        drop(socket);
+        hall.seats.sit(seat, newcomer.admit(ticket));
+        let wants = hall.call(seat, |driven, turn| driven.open(turn));
+        finish(port, hall, seat, wants);
+        Ok(())
+    }
+
+    /// Seats a new connection between two turns.
+    pub(super) fn admit_here(&mut self, task: Task) -> io::Result<()> {
+        self.hall.inbox.enter(true);
+        turn::begin();
+        let admitted = self.admit(task);
+        self.end_turn();
+        admitted
+    }
+
+    /// Closes whoever is left.
+    pub(super) fn end(&mut self) {
+        for seat in self.hall.seats.all() {
+            let error = io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped");
+            self.hall
+                .call(seat, |driven, turn| driven.end_input(Some(error), turn));
+            self.hall.seats.turn.clear_output();
+            if let Some(driven) = self.hall.seats.leave(seat) {
+                driven.close();
+            }
+        }
+    }
+}
+
+/// Attends to the connection at `seat`.
+pub(super) fn attend<P: Port>(port: &mut P, hall: &mut Hall, seat: u64) {
+    let wants = hall.call(seat, |driven, turn| driven.attend(turn));
+    finish(port, hall, seat, wants);
+}
+
+/// Sends what the connection at `seat` has written, and does what it wants, after a call.
+#[inline]
+pub(super) fn finish<P: Port>(port: &mut P, hall: &mut Hall, seat: u64, wants: Option<Wants>) {
+    let Some(mut wants) = wants else { return };
+    if !hall.seats.turn.output.is_empty()
+        && let Some(newer) = port.flush(hall, seat)
+    {
+        wants = newer;
+    }
+    if let Some(at) = wants.at {
+        hall.seats.arm(seat, at);
+    }
+    if wants.is_over {
+        close(port, hall, seat);
+    } else {
+        port.meet(hall, seat, wants);
+    }
+}
+
+fn close<P: Port>(port: &mut P, hall: &mut Hall, seat: u64) {
+    let Some(driven) = hall.seats.leave(seat) else {
+        return;
+    };
+    port.remove(driven.socket(), driven.closes_at_once());
+    driven.close();
+}
+
+/// Notes in the slot what the connection wants.
+pub(super) fn note(hall: &mut Hall, seat: u64, wants: Wants) {
+    if let Some(slot) = hall.seats.get(seat) {
+        slot.mark(Mark::Listens, wants.input);
+    }
+    hall.seats.watch_silence(seat);
+}

@@ -1,0 +1,123 @@
+//! What comes to an event loop from elsewhere: new connections, outboxes, ends of pauses.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::engine::Task;
+use crate::live::lock;
+use crate::outbox::{Flusher, Outbox};
+use crate::turn::Conductor;
+use crate::wake::Waker;
+
+/// Something for a loop to do.
+pub(super) enum Post {
+    /// Serve a connection.
+    Admit(Task),
+    /// Send what waits for the connection at a seat.
+    Flush(u64),
+    /// End a pause of the connection at a seat.
+    Resume(u64, u32),
+    /// End.
+    Stop,
+}
+
+/// The inbox of a loop.
+pub(super) struct Inbox {
+    posts: Mutex<Vec<Post>>,
+    /// Whether there are any.
+    is_full: AtomicBool,
+    waker: Waker,
+    /// Connections that the loop has, or is about to have.
+    load: AtomicUsize,
+}
+
+thread_local! {
+    /// The inbox of the loop whose turn is on, on this thread.
+    static OWN: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Inbox {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            posts: Mutex::default(),
+            is_full: AtomicBool::new(false),
+            waker: Waker::new()?,
+            load: AtomicUsize::new(0),
+        })
+    }
+
+    /// The loop's turn begins, or ends: what it posts to itself needs no waking.
+    pub(super) fn enter(&self, is_on: bool) {
+        OWN.set(if is_on { self.number() } else { 0 });
+    }
+
+    /// A number of its own.
+    pub(super) fn number(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Counts a connection that is to come.
+    pub(super) fn expect(&self) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Hands `post` over; the loop is woken once for as many as come before it looks.
+    pub(super) fn post(&self, post: Post) {
+        let mut posts = lock(&self.posts);
+        posts.push(post);
+        let was_full = self.is_full.swap(true, Ordering::SeqCst);
+        drop(posts);
+        if !was_full && OWN.get() != self.number() {
+            self.waker.wake();
+        }
+    }
+
+    /// Whether something has been posted.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::SeqCst)
+    }
+
+    /// Takes what has been posted.
+    pub(super) fn take(&self, into: &mut Vec<Post>) {
+        let mut posts = lock(&self.posts);
+        self.is_full.store(false, Ordering::SeqCst);
+        std::mem::swap(&mut *posts, into);
+    }
+
+    /// Takes the wake-ups.
+    pub(super) fn awake(&self) {
+        self.waker.take();
+    }
+
+    pub(super) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// A connection that was expected has gone, or has not come.
+    pub(super) fn forget(&self) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl AsFd for Inbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.waker.as_fd()
+    }
+}
+
+impl Flusher for Inbox {
+    fn look_after(&self, outbox: Outbox) {
+        if let Some(seat) = outbox.seat() {
+            self.post(Post::Flush(seat));
+        }
+    }
+}
+
+impl Conductor for Inbox {
+    fn resume(&self, seat: u64, pause: u32) {
+        self.post(Post::Resume(seat, pause));
+    }
+}

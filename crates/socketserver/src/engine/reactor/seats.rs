@@ -1,0 +1,266 @@
+//! The connections of a loop, and when each is to be looked at.
+//!
+//! Silence needs no timer: now and then all seats are looked over, at most as often as makes an idle
+//! timeout late by a sixty-fourth of itself.
+//! Whatever else has a deadline has an entry in a heap, which is moved when it comes up and not when
+//! the deadline is.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::inbox::Inbox;
+use crate::clock::{Clock, Moment, earlier};
+use crate::engine::{Driven, Wants};
+use crate::outbox::Way;
+use crate::turn::Turn;
+
+/// Bits of a seat's number that say where it is; those above say which of its occupants is meant.
+const PLACE_BITS: u32 = 28;
+const GENERATIONS: u32 = 1 << 24;
+
+/// The largest pause between two looks over all seats.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A place for a connection.
+pub(super) struct Slot {
+    pub(super) driven: Option<Box<dyn Driven>>,
+    /// How many have sat here before, in 24 bits, and the marks of who does.
+    state: u32,
+    /// When its entry in the heap comes up, in ticks; 0 is never.
+    armed: u32,
+}
+
+/// What a loop notes about a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub(super) enum Mark {
+    /// There may be something to read.
+    Readable = 1 << 24,
+    /// It wants input.
+    Listens = 1 << 25,
+    /// It is waited for until its peer reads on.
+    AwaitsRoom = 1 << 26,
+    /// It has a place in the queue of those that have more to read.
+    HasMore = 1 << 27,
+    /// The kernel has been asked to receive.
+    Receives = 1 << 28,
+    /// The kernel is sending from its outbox.
+    Flies = 1 << 29,
+    /// The kernel is sending what its handler wrote.
+    Sends = 1 << 30,
+}
+
+impl Slot {
+    pub(super) fn has(&self, mark: Mark) -> bool {
+        self.state & mark as u32 != 0
+    }
+
+    pub(super) fn mark(&mut self, mark: Mark, on: bool) {
+        if on {
+            self.state |= mark as u32;
+        } else {
+            self.state &= !(mark as u32);
+        }
+    }
+
+    fn generation(&self) -> u32 {
+        self.state & (GENERATIONS - 1)
+    }
+}
+
+/// The connections of a loop.
+pub(super) struct Seats {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    pub(super) turn: Turn,
+    pub(super) clock: Clock,
+    inbox: Arc<Inbox>,
+    deadlines: BinaryHeap<Reverse<(Moment, u64)>>,
+    /// When to look all seats over, for silence.
+    sweep: Option<Moment>,
+    /// Whether silence ends anybody.
+    watches_silence: bool,
+}
+
+impl Seats {
+    pub(super) fn new(inbox: &Arc<Inbox>, way: fn(u64) -> Way) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            turn: Turn::new(Arc::clone(inbox) as _, way),
+            clock: Clock::default(),
+            inbox: Arc::clone(inbox),
+            deadlines: BinaryHeap::new(),
+            sweep: None,
+            watches_silence: false,
+        }
+    }
+
+    /// Takes a place; it is empty until [`sit`](Self::sit).
+    pub(super) fn take(&mut self) -> u64 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                driven: None,
+                state: 0,
+                armed: 0,
+            });
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let slot = &mut self.slots[place as usize];
+        // A seat is never 0, which other tokens may be.
+        let generation = (slot.generation() + 1) % GENERATIONS;
+        slot.state = generation.max(1);
+        slot.armed = 0;
+        u64::from(slot.generation()) << PLACE_BITS | u64::from(place)
+    }
+
+    /// Gives a place back that nobody has sat down at.
+    pub(super) fn give_back(&mut self, seat: u64) {
+        self.free.push(place(seat));
+        self.inbox.forget();
+    }
+
+    /// Seats a connection.
+    pub(super) fn sit(&mut self, seat: u64, mut driven: Box<dyn Driven>) {
+        driven.take_seat(seat);
+        if let Some(deadline) = driven.idle_deadline() {
+            self.watches_silence = true;
+            self.sweep = Some(self.sweep.map_or(deadline, |sweep| sweep.min(deadline)));
+        }
+        self.slots[place(seat) as usize].driven = Some(driven);
+    }
+
+    /// The slot at `seat`, if who was meant still sits there.
+    #[inline]
+    pub(super) fn get(&mut self, seat: u64) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(place(seat) as usize)?;
+        let is_meant = u64::from(slot.generation()) == seat >> PLACE_BITS;
+        (is_meant && slot.driven.is_some()).then_some(slot)
+    }
+
+    /// Calls the connection at `seat`, in this turn.
+    #[inline]
+    pub(super) fn call(
+        &mut self,
+        seat: u64,
+        call: impl FnOnce(&mut dyn Driven, &mut Turn) -> Wants,
+    ) -> Option<Wants> {
+        let slot = self.slots.get_mut(place(seat) as usize)?;
+        if u64::from(slot.generation()) != seat >> PLACE_BITS {
+            return None;
+        }
+        let driven = slot.driven.as_deref_mut()?;
+        Some(call(driven, &mut self.turn))
+    }
+
+    /// Takes the connection away.
+    pub(super) fn leave(&mut self, seat: u64) -> Option<Box<dyn Driven>> {
+        let slot = self.get(seat)?;
+        let driven = slot.driven.take();
+        // Who is told of this seat from now on means somebody who is gone.
+        slot.state = (slot.generation() + 1) % GENERATIONS;
+        self.free.push(place(seat));
+        self.inbox.forget();
+        driven
+    }
+
+    /// Has the connection attended to at `at`, if it is not by then anyhow.
+    pub(super) fn arm(&mut self, seat: u64, at: Moment) {
+        let Some(slot) = self.get(seat) else { return };
+        let tick = tick(at);
+        let is_later = slot.armed != 0 && tick.wrapping_sub(slot.armed).cast_signed() >= 0;
+        if is_later {
+            return;
+        }
+        slot.armed = tick;
+        self.deadlines.push(Reverse((at, seat)));
+    }
+
+    /// Has silence at `seat` noticed, if nobody's was watched.
+    pub(super) fn watch_silence(&mut self, seat: u64) {
+        if self.sweep.is_none() && self.watches_silence {
+            let deadline = self.get(seat).and_then(|slot| {
+                let driven = slot.driven.as_deref()?;
+                driven.idle_deadline()
+            });
+            self.sweep = deadline;
+        }
+    }
+
+    /// Whether nobody sits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.len() == self.free.len()
+    }
+
+    /// When the next of them is to be attended to.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let first = self.deadlines.peek().map(|entry| entry.0.0);
+        let instant = |moment: Option<Moment>| moment.and_then(|at| self.clock.instant(at));
+        earlier(instant(first), instant(self.sweep))
+    }
+
+    /// Puts in `due` who is to be attended to now.
+    pub(super) fn due(&mut self, due: &mut Vec<u64>) {
+        let now = self.turn.now;
+        while let Some(&Reverse((at, seat))) = self.deadlines.peek() {
+            if at > now {
+                break;
+            }
+            self.deadlines.pop();
+            if let Some(slot) = self.get(seat)
+                && slot.armed == tick(at)
+            {
+                slot.armed = 0;
+                due.push(seat);
+            }
+        }
+        if self.sweep.is_some_and(|sweep| sweep <= now) {
+            self.look_over(due);
+        }
+    }
+
+    /// Puts in `due` who has been silent for too long.
+    fn look_over(&mut self, due: &mut Vec<u64>) {
+        let now = self.turn.now;
+        let mut first: Option<Moment> = None;
+        let mut shortest = SWEEP;
+        for (number, slot) in self.slots.iter().enumerate() {
+            let Some(driven) = &slot.driven else { continue };
+            let Some(deadline) = driven.idle_deadline() else {
+                continue;
+            };
+            if deadline <= now {
+                due.push(u64::from(slot.generation()) << PLACE_BITS | number as u64);
+            } else {
+                first = Some(first.map_or(deadline, |first| first.min(deadline)));
+                shortest = shortest.min(driven.idle_timeout().unwrap_or(SWEEP) / 64);
+            }
+        }
+        self.sweep = first.map(|first| first.max(now.after(shortest)));
+    }
+
+    /// All that sit.
+    pub(super) fn all(&self) -> Vec<u64> {
+        let seat = |(number, slot): (usize, &Slot)| {
+            slot.driven.as_ref()?;
+            Some(u64::from(slot.generation()) << PLACE_BITS | number as u64)
+        };
+        self.slots.iter().enumerate().filter_map(seat).collect()
+    }
+}
+
+fn place(seat: u64) -> u32 {
+    // The bits above are the generation's.
+    #[expect(clippy::cast_possible_truncation, reason = "28 bits fit")]
+    let place = (seat & ((1 << PLACE_BITS) - 1)) as u32;
+    place
+}
+
+/// A moment in units of 4 ms, never 0; it wraps after half a year, and is compared within half that.
+fn tick(at: Moment) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "it is meant to wrap")]
+    let tick = (at.since(Moment::default()).as_millis() / 4) as u32;
+    tick.max(1)
+}

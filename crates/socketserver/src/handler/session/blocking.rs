@@ -1,0 +1,193 @@
+//! Driving a session on a thread that may wait: the loop of a message handler on Sequential,
+//! Threading and Forking.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::Session;
+use crate::engine::{Driven, Wants};
+use crate::handler::MessageHandler;
+use crate::live::Activity;
+use crate::outbox::{Flusher, Outbox, Way};
+use crate::request::{Closer, cut_error};
+use crate::socket::Received;
+use crate::telemetry::EndReason;
+use crate::turn::{Conductor, Turn};
+use crate::wait::{Polled, Waiter};
+use crate::wake::Waker;
+
+/// Bytes that are read at once.
+const CHUNK: usize = 16 << 10;
+
+/// What a thread that drives one connection can be reached by.
+struct Alone {
+    closer: Arc<dyn Closer>,
+    /// The newest pause that is over.
+    resumed: AtomicU32,
+    /// Made when somebody waits; `None` without a descriptor for it.
+    waker: OnceLock<Option<Waker>>,
+}
+
+impl Flusher for Alone {
+    fn look_after(&self, outbox: Outbox) {
+        self.closer.look_after(outbox);
+    }
+}
+
+impl Conductor for Alone {
+    fn resume(&self, _seat: u64, pause: u32) {
+        self.resumed.store(pause, Ordering::SeqCst);
+        if let Some(Some(waker)) = self.waker.get() {
+            waker.wake();
+        }
+    }
+}
+
+impl<H: MessageHandler> Session<H> {
+    /// Serves the connection to its end, and closes it or has it closed.
+    pub(super) fn serve_here(mut self, waiter: &Waiter, has_timeouts: bool) -> EndReason {
+        let alone = Arc::new(Alone {
+            closer: Arc::clone(&self.link.site.closer),
+            resumed: AtomicU32::new(0),
+            waker: OnceLock::new(),
+        });
+        let mut turn = Turn::new(alone.clone(), |_| Way::AtOnce);
+        turn.waiter = Some(waiter.clone());
+        if let Err(error) = self.converse(waiter, has_timeouts, &alone, &mut turn) {
+            self.end_by(error, &mut turn);
+        }
+        let _ = self.link.flush_waiting(&mut turn);
+        let (link, outcome) = self.tell();
+        if socketserver_sys::fork::in_child() {
+            link.close_here(outcome, waiter)
+        } else {
+            link.close(outcome);
+            outcome
+        }
+    }
+
+    fn converse(
+        &mut self,
+        waiter: &Waiter,
+        has_timeouts: bool,
+        alone: &Alone,
+        turn: &mut Turn,
+    ) -> io::Result<()> {
+        let limits = self.link.site.server.limits().clone();
+        let mut told = has_timeouts.then_some(limits.idle_timeout).flatten();
+        if matches!(waiter, Waiter::Blocking) && !has_timeouts {
+            self.link.socket.set_write_timeout(limits.write_timeout)?;
+        }
+        let mut buffer = vec![0; CHUNK];
+        turn.now = self.now();
+        let mut wants = self.open(turn);
+        loop {
+            self.link.flush_waiting(turn)?;
+            if wants.is_over {
+                return Ok(());
+            }
+            if self.link.is_paused {
+                wants = self.wait_for_resume(waiter, alone, turn)?;
+                continue;
+            }
+            if !wants.input {
+                // What held it up was waited for.
+                turn.now = self.now();
+                wants = self.attend(turn);
+                continue;
+            }
+            wants = self.wait_for_input(waiter, &mut told, &mut buffer, turn)?;
+        }
+    }
+
+    fn now(&self) -> crate::clock::Moment {
+        self.link.site.server.shared().clock.moment()
+    }
+
+    /// How long to wait for input, by the deadlines that there are.
+    fn patience(&self, turn: &Turn) -> Option<Duration> {
+        let idle = self.link.idle_deadline();
+        let idle = idle.map(|deadline| deadline.since(turn.now));
+        let other = self.deadline().map(|deadline| deadline.since(turn.now));
+        [idle, other].into_iter().flatten().min()
+    }
+
+    fn wait_for_input(
+        &mut self,
+        waiter: &Waiter,
+        told: &mut Option<Duration>,
+        buffer: &mut [u8],
+        turn: &mut Turn,
+    ) -> io::Result<Wants> {
+        let timeout = self.patience(turn);
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Ok(self.attend(turn));
+        }
+        if matches!(waiter, Waiter::Blocking) && *told != timeout {
+            self.link.socket.set_read_timeout(timeout)?;
+            *told = timeout;
+        }
+        // Who sees it reading may count on the deadline to stand.
+        let deadline = waiter.deadline(timeout);
+        self.link.live().now(Activity::Reading);
+        let received = self.link.socket.receive(buffer, waiter, deadline);
+        turn.now = self.now();
+        match received {
+            Ok(Received::Bytes(0) | Received::Draining) => Ok(self.end_input(None, turn)),
+            Ok(Received::Bytes(count)) => Ok(self.receive(&buffer[..count], turn)),
+            Ok(Received::TimedOut) => {
+                // The kernel's clock and ours may differ by a little.
+                if let Some(timeout) = timeout.filter(|_| matches!(waiter, Waiter::Blocking)) {
+                    turn.now = turn.now.max(self.link.active.after(timeout));
+                }
+                Ok(self.attend(turn))
+            }
+            Err(error) => Ok(self.end_input(Some(error), turn)),
+        }
+    }
+
+    /// Waits until the pause is over, or the connection is cut off.
+    fn wait_for_resume(
+        &mut self,
+        waiter: &Waiter,
+        alone: &Alone,
+        turn: &mut Turn,
+    ) -> io::Result<Wants> {
+        let waker = alone.waker.get_or_init(|| Waker::new().ok());
+        let polled = match waiter {
+            Waiter::Polled(polled) => polled.clone(),
+            Waiter::Blocking => Polled {
+                clock: self.link.site.server.shared().clock.clone(),
+                interrupt: None,
+            },
+        };
+        self.link.live().now(Activity::Busy);
+        let Some(waker) = waker else {
+            let text = "no descriptor is left to pause with";
+            return Err(io::Error::other(text));
+        };
+        let mut socket = Some(Arc::clone(&self.link.socket));
+        loop {
+            let pause = alone.resumed.load(Ordering::SeqCst);
+            turn.now = self.now();
+            let wants = self.resume(pause, turn);
+            if !self.link.is_paused {
+                return Ok(wants);
+            }
+            if let Some(reason) = self.link.live().cut_reason() {
+                return Err(cut_error(reason));
+            }
+            let ended = socket.as_deref().map(AsFd::as_fd);
+            if polled.wait_for_waker(waker.as_fd(), ended)?
+                && self.link.live().cut_reason().is_none()
+            {
+                // The peer is gone; the work that is under way is waited for all the same.
+                socket = None;
+            }
+            waker.take();
+        }
+    }
+}

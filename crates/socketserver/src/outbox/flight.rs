@@ -1,0 +1,69 @@
+//! Sending by the kernel: what it is given stays in the queue until it says that it is done.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{BATCH, Outbox, PIECE};
+use crate::live::lock;
+
+/// What the kernel is to send.
+#[derive(Debug)]
+pub(crate) enum Flight {
+    /// One message, shared.
+    Shared(Arc<[u8]>),
+    /// Several, or the rest of one.
+    Joined(Vec<u8>),
+}
+
+impl Outbox {
+    /// What to send next; `None` if nothing waits, or something is under way.
+    pub(crate) fn take_off(&self) -> Option<Flight> {
+        let mut queue = lock(&self.0.queue);
+        if queue.socket.is_none() || queue.in_flight > 0 {
+            return None;
+        }
+        let first = queue.messages.front()?;
+        let flight = if queue.messages.len() == 1 && queue.sent == 0 {
+            Flight::Shared(Arc::clone(first))
+        } else {
+            let mut joined = first[queue.sent..].to_vec();
+            for message in queue.messages.iter().take(BATCH).skip(1) {
+                if joined.len() + message.len() > PIECE {
+                    break;
+                }
+                joined.extend_from_slice(message);
+            }
+            Flight::Joined(joined)
+        };
+        queue.in_flight = match &flight {
+            Flight::Shared(bytes) => bytes.len(),
+            Flight::Joined(bytes) => bytes.len(),
+        };
+        Some(flight)
+    }
+
+    /// Notes what became of the last flight; tells whether more waits.
+    pub(crate) fn landed(&self, result: io::Result<usize>) -> bool {
+        let mut queue = lock(&self.0.queue);
+        let was = std::mem::take(&mut queue.in_flight);
+        match result {
+            Ok(sent) => {
+                // The queue may have been cleared meanwhile.
+                let sent = sent.min(was).min(queue.bytes);
+                queue.advance(sent);
+                self.0
+                    .shared
+                    .outbox_total
+                    .fetch_sub(sent, Ordering::Relaxed);
+                self.0.live.sent_beside(sent);
+            }
+            Err(_) => {
+                queue.clear(&self.0.shared.outbox_total);
+                queue.socket = None;
+            }
+        }
+        queue.looked_after = !queue.messages.is_empty();
+        queue.looked_after
+    }
+}

@@ -1,0 +1,478 @@
+//! The connection of a message handler: what is known of it between two messages.
+//!
+//! It is small, for there may be many of it; what only some need at some time is in [`Extra`].
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::close::Closing;
+use super::connection::cut_error;
+use crate::clock::Moment;
+use crate::control::ServerHandle;
+use crate::error::Error;
+use crate::hooks::GuardedHooks;
+use crate::limits::Limits;
+use crate::live::{Activity, Live, Ticket};
+use crate::outbox::{Flusher, Outbox};
+use crate::socket::Socket;
+use crate::telemetry::EndReason;
+use crate::turn::Turn;
+use crate::wait::Waiter;
+
+/// Sees to the closing of connections, and to the outboxes of those that are closing.
+pub(crate) trait Closer: Flusher {
+    /// Looks after `closing` until it has closed.
+    fn close(&self, closing: Closing);
+}
+
+/// What all connections of a run share.
+pub(crate) struct Site {
+    pub(crate) server: ServerHandle,
+    pub(crate) hooks: GuardedHooks,
+    pub(crate) closer: Arc<dyn Closer>,
+}
+
+/// Bytes of output at which a thread that may wait sends them.
+const PIECE: usize = 64 << 10;
+
+/// A write of so many bytes goes to the socket itself, rather than being copied first.
+const LARGE: usize = 16 << 10;
+
+/// A connection, between the loop that drives it and the handler that serves it.
+pub(crate) struct Link {
+    ticket: Ticket,
+    pub(crate) socket: Arc<Socket>,
+    pub(crate) site: Arc<Site>,
+    extra: Option<Box<Extra>>,
+    outbox: Option<Outbox>,
+    /// When input last came.
+    pub(crate) active: Moment,
+    /// Where its loop serves it.
+    pub(crate) seat: u64,
+    pub(crate) peer_has_ended: bool,
+    /// Whether the handler has asked for the outbox, so that others may push.
+    is_shared: bool,
+    /// Whether the handler itself has written what waits.
+    pub(crate) owes: bool,
+    /// Whether handling waits for a [`Resumer`](super::Resumer).
+    pub(crate) is_paused: bool,
+    /// Whether the kernel is sending what the handler has written.
+    pub(crate) is_in_flight: bool,
+}
+
+/// What only some connections need, and most only at times.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// The beginning of a message.
+    pending: Vec<u8>,
+    /// When it began.
+    started: Option<Moment>,
+    /// Whether the codec has been told of the pause that there is.
+    pub(crate) was_quiet: bool,
+    /// When the handler wants to be woken.
+    pub(crate) wake_at: Option<Moment>,
+    /// Since when nothing has gone out of what waits, and how much had by then.
+    stuck: Option<(Moment, u64)>,
+    /// How many resumers were made, and whether the last of them has ended its pause.
+    pauses: u32,
+    is_resumed: bool,
+    /// What has gone wrong, to be told when `finish` has run.
+    pub(crate) errors: Vec<Error>,
+    idle_timeout: Option<Option<Duration>>,
+}
+
+impl Extra {
+    /// The number of a new pause.
+    pub(crate) fn begin_pause(&mut self) -> u32 {
+        self.pauses = self.pauses.wrapping_add(1).max(1);
+        self.is_resumed = false;
+        self.pauses
+    }
+
+    /// Notes that a pause has been ended, if it is the present one.
+    pub(crate) fn end_pause(&mut self, pause: u32) {
+        self.is_resumed |= pause == self.pauses;
+    }
+
+    /// Whether nothing is left that could end the pause.
+    pub(crate) fn is_pause_over(&self) -> bool {
+        self.pauses == 0 || self.is_resumed
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+            && self.wake_at.is_none()
+            && self.stuck.is_none()
+            && self.pauses == 0
+            && self.errors.is_empty()
+            && self.idle_timeout.is_none()
+    }
+}
+
+impl Link {
+    pub(crate) fn new(ticket: Ticket, socket: Arc<Socket>, site: Arc<Site>, now: Moment) -> Self {
+        Self {
+            ticket,
+            socket,
+            site,
+            extra: None,
+            outbox: None,
+            active: now,
+            seat: 0,
+            peer_has_ended: false,
+            is_shared: false,
+            owes: false,
+            is_paused: false,
+            is_in_flight: false,
+        }
+    }
+
+    pub(crate) fn live(&self) -> &Arc<Live> {
+        &self.ticket.live
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        self.site.server.limits()
+    }
+
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    pub(crate) fn peek(&self) -> Option<&Extra> {
+        self.extra.as_deref()
+    }
+
+    /// Gives the memory of what is not needed back.
+    pub(crate) fn tidy(&mut self) {
+        if self.extra.as_ref().is_some_and(|extra| extra.is_empty()) {
+            self.extra = None;
+        }
+    }
+
+    /// Takes the beginning of a message out.
+    pub(crate) fn take_pending(&mut self) -> Vec<u8> {
+        match &mut self.extra {
+            Some(extra) => std::mem::take(&mut extra.pending),
+            None => Vec::new(),
+        }
+    }
+
+    /// Keeps the beginning of a message; `is_new` if it is another than before.
+    pub(crate) fn keep_pending(&mut self, mut pending: Vec<u8>, is_new: bool, now: Moment) {
+        if pending.is_empty() {
+            if let Some(extra) = &mut self.extra {
+                extra.started = None;
+                extra.was_quiet = false;
+            }
+            return;
+        }
+        if pending.capacity() > 4 * pending.len().max(1024) {
+            pending.shrink_to(2 * pending.len());
+        }
+        let extra = self.extra();
+        extra.pending = pending;
+        if is_new || extra.started.is_none() {
+            extra.started = Some(now);
+        }
+    }
+
+    pub(crate) fn has_pending(&self) -> bool {
+        self.peek().is_some_and(|extra| !extra.pending.is_empty())
+    }
+
+    /// Writes for the handler.
+    pub(crate) fn write(&mut self, bytes: &[u8], turn: &mut Turn) -> io::Result<()> {
+        if let Some(reason) = self.live().cut_reason() {
+            return Err(cut_error(reason));
+        }
+        let waits = self.waiting_bytes() + turn.output.len();
+        if turn.waiter.is_some() {
+            turn.output.extend_from_slice(bytes);
+            return if waits + bytes.len() > PIECE || self.is_shared {
+                self.flush_waiting(turn)
+            } else {
+                Ok(())
+            };
+        }
+        if waits > self.limits().outbox_bytes {
+            // On an event loop nobody can wait for the peer in the middle of a message.
+            self.live().note_cut(EndReason::SlowConsumer);
+            return Err(cut_error(EndReason::SlowConsumer));
+        }
+        if self.is_shared {
+            return self.write_behind(bytes);
+        }
+        if bytes.len() >= LARGE && self.outbox.is_none() && !self.is_in_flight {
+            return self.write_large(bytes, turn);
+        }
+        turn.output.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Writes behind what is in the outbox.
+    fn write_behind(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(outbox) = &self.outbox else {
+            return Ok(());
+        };
+        self.owes = true;
+        outbox.write_own(bytes).map_err(|_| {
+            let gone = io::Error::from(io::ErrorKind::BrokenPipe);
+            self.live().cut_reason().map_or(gone, cut_error)
+        })
+    }
+
+    /// Sends what was written and `bytes` without copying them, as far as the socket has room.
+    fn write_large(&mut self, bytes: &[u8], turn: &mut Turn) -> io::Result<()> {
+        let slices = [io::IoSlice::new(&turn.output), io::IoSlice::new(bytes)];
+        let from = usize::from(turn.output.is_empty());
+        let sent = self.socket.send_all_now(&slices[from..])?.unwrap_or(0);
+        self.live().sent(sent);
+        let before = turn.output.len();
+        if sent >= before {
+            turn.output.clear();
+            turn.output.extend_from_slice(&bytes[sent - before..]);
+        } else {
+            turn.output.drain(..sent);
+            turn.output.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    /// Sends what the handler has written, or lets it wait in the outbox.
+    pub(crate) fn flush(&mut self, turn: &mut Turn) -> io::Result<()> {
+        if turn.output.is_empty() {
+            return Ok(());
+        }
+        let mut sent = 0;
+        if self.outbox.is_none() {
+            sent = self.socket.send_now(&turn.output)?.unwrap_or(0);
+            self.live().sent(sent);
+        }
+        if sent < turn.output.len() {
+            self.outbox(turn);
+            let rest = turn.output.split_off(sent);
+            let kept = self.write_behind(&rest);
+            turn.clear_output();
+            return kept;
+        }
+        turn.clear_output();
+        Ok(())
+    }
+
+    /// Sends what the handler has written, and waits for room, on a thread that may.
+    pub(crate) fn flush_waiting(&mut self, turn: &mut Turn) -> io::Result<()> {
+        let Some(waiter) = &turn.waiter else {
+            return Ok(());
+        };
+        let timeout = self.limits().write_timeout;
+        let clock = &self.site.server.shared().clock;
+        let mut at = 0;
+        let result = loop {
+            let rest = &turn.output[at..];
+            // An outbox in which others wait too long for room is waited for, with nothing to add.
+            if rest.is_empty() && !self.is_full() {
+                break Ok(());
+            }
+            let deadline = waiter.deadline(timeout);
+            self.live().now(Activity::Writing);
+            let sent = match &self.outbox {
+                Some(outbox) => outbox.write(rest, waiter, timeout, clock),
+                None => self.socket.send(rest, waiter, deadline),
+            };
+            match sent {
+                Ok(Some(_)) if rest.is_empty() => break Ok(()),
+                Ok(Some(count)) => {
+                    if self.outbox.is_none() {
+                        self.live().sent(count);
+                    }
+                    at += count;
+                }
+                Ok(None) => {
+                    self.live().note_cut(EndReason::WriteTimeout);
+                    break Err(cut_error(EndReason::WriteTimeout));
+                }
+                Err(error) => break Err(self.live().cut_reason().map_or(error, cut_error)),
+            }
+        };
+        self.live().now(Activity::Busy);
+        turn.clear_output();
+        result
+    }
+
+    /// Takes what was written for the kernel to send, unless something is under way.
+    pub(crate) fn take_output(&mut self, turn: &mut Turn) -> io::Result<Option<Vec<u8>>> {
+        if turn.output.is_empty() {
+            return Ok(None);
+        }
+        if self.outbox.is_none() && !self.is_in_flight {
+            self.is_in_flight = true;
+            return Ok(Some(std::mem::take(&mut turn.output)));
+        }
+        self.outbox(turn);
+        let kept = self.write_behind(&turn.output);
+        turn.clear_output();
+        kept.map(|()| None)
+    }
+
+    /// Makes the outbox, if there is none.
+    fn outbox(&mut self, turn: &Turn) -> &Outbox {
+        let (socket, live) = (Arc::clone(&self.socket), Arc::clone(self.live()));
+        let shared = Arc::clone(self.site.server.shared());
+        let flusher: Arc<dyn Flusher> = turn.conductor.clone();
+        let way = (turn.way)(self.seat);
+        self.outbox
+            .get_or_insert_with(|| Outbox::new(socket, live, shared, &flusher, way))
+    }
+
+    /// The outbox, for others to push to; what was written goes before it.
+    pub(crate) fn share_outbox(&mut self, turn: &mut Turn) -> io::Result<Outbox> {
+        if socketserver_sys::fork::in_child() {
+            let text = "a forked child shares no memory: nobody could push to its outbox";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        let outbox = self.outbox(turn).clone();
+        self.is_shared = true;
+        if !turn.output.is_empty() {
+            let written = std::mem::take(&mut turn.output);
+            self.write_behind(&written)?;
+        }
+        Ok(outbox)
+    }
+
+    /// Whether an outbox is at its seat.
+    pub(crate) fn own_outbox(&self) -> Option<&Outbox> {
+        self.outbox.as_ref()
+    }
+
+    /// Bytes that wait for the peer to read.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.outbox.as_ref().map_or(0, Outbox::queued_bytes)
+    }
+
+    /// Whether its handler is to wait until the peer has read of what it wrote.
+    pub(crate) fn is_full(&self) -> bool {
+        self.owes && self.waiting_bytes() > self.limits().outbox_bytes / 2
+    }
+
+    /// Looks after what has become of the output; tells whether some waits.
+    pub(crate) fn check_output(&mut self) -> bool {
+        let Some(outbox) = &self.outbox else {
+            return false;
+        };
+        let waits = outbox.queued_bytes() > 0;
+        if !waits {
+            self.owes = false;
+            if !self.is_shared && outbox.is_at_rest() {
+                self.outbox = None;
+            }
+            if let Some(extra) = &mut self.extra {
+                extra.stuck = None;
+            }
+        }
+        waits
+    }
+
+    /// Notes whether what the handler wrote is stuck, for the write timeout; cuts it off if it has been
+    /// for too long.
+    pub(crate) fn watch_output(&mut self, now: Moment) {
+        let Some(timeout) = self.limits().write_timeout.filter(|_| self.owes) else {
+            return;
+        };
+        let sent = self.live().bytes_out();
+        match self.extra().stuck {
+            Some((since, before)) if before == sent => {
+                if now >= since.after(timeout) {
+                    self.live().note_cut(EndReason::WriteTimeout);
+                }
+            }
+            _ => self.extra().stuck = Some((now, sent)),
+        }
+    }
+
+    /// When the silence of its peer ends it.
+    pub(crate) fn idle_deadline(&self) -> Option<Moment> {
+        if self.is_paused || self.is_full() {
+            return None;
+        }
+        let own = self.peek().and_then(|extra| extra.idle_timeout);
+        let timeout = own.unwrap_or(self.limits().idle_timeout)?;
+        Some(self.active.after(timeout))
+    }
+
+    /// Whether its idle timeout is another than that of the others.
+    pub(crate) fn has_own_idle_timeout(&self) -> bool {
+        self.peek()
+            .is_some_and(|extra| extra.idle_timeout.is_some())
+    }
+
+    pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
+        self.extra().idle_timeout = Some(timeout);
+    }
+
+    /// When to look at it again for another reason than silence; `quiet` is the pause that ends a
+    /// message.
+    pub(crate) fn deadline(&self, quiet: Option<Duration>) -> Option<Moment> {
+        let extra = self.peek()?;
+        let mut first = extra.wake_at;
+        let mut add = |moment: Option<Moment>| {
+            first = match (first, moment) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        };
+        if !extra.pending.is_empty() && !self.is_paused && !self.is_full() {
+            let started = extra.started.zip(self.limits().read_timeout);
+            add(started.map(|(started, timeout)| started.after(timeout)));
+            let quiet = quiet.filter(|_| !extra.was_quiet);
+            add(quiet.map(|quiet| self.active.after(quiet)));
+        }
+        if extra.idle_timeout.is_some() {
+            add(self.idle_deadline());
+        }
+        let stuck = extra.stuck.zip(self.limits().write_timeout);
+        add(stuck.map(|((since, _), timeout)| since.after(timeout)));
+        first
+    }
+
+    /// Whether the message that has begun has taken too long.
+    pub(crate) fn is_overdue(&self, now: Moment) -> bool {
+        let started = self.peek().and_then(|extra| extra.started);
+        !self.is_paused
+            && !self.is_full()
+            && self.has_pending()
+            && started
+                .zip(self.limits().read_timeout)
+                .is_some_and(|(started, timeout)| now >= started.after(timeout))
+    }
+
+    /// Has the connection closed, whose handler said `outcome`.
+    pub(crate) fn close(self, outcome: EndReason) {
+        let closer = Arc::clone(&self.site.closer);
+        closer.close(self.closing(outcome));
+    }
+
+    /// Closes the connection here, in a forked child; tells how it ended.
+    pub(crate) fn close_here(self, outcome: EndReason, waiter: &Waiter) -> EndReason {
+        let limits = self.limits().clone();
+        let closing = self.closing(outcome);
+        let reason = closing.reason();
+        if let Waiter::Polled(polled) = waiter {
+            closing.finish_here(polled, &limits);
+        }
+        reason
+    }
+
+    fn closing(self, outcome: EndReason) -> Closing {
+        let Self {
+            mut ticket,
+            socket,
+            outbox,
+            peer_has_ended,
+            ..
+        } = self;
+        ticket.outcome = outcome;
+        Closing::new(socket, outbox, ticket, peer_has_ended)
+    }
+}
