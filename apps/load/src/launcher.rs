@@ -60,6 +60,7 @@ impl Launcher {
 
     fn build(&mut self, package: &str, program: &'static str, more: &[&str]) {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        cargo.arg("build");
         // The folder of this program is named for its profile.
         let folder = self.this_program.parent();
         if folder.is_some_and(|folder| folder.ends_with("release")) {
@@ -68,7 +69,7 @@ impl Launcher {
         if let Some(target) = folder.and_then(Path::parent) {
             cargo.arg("--target-dir").arg(target);
         }
-        cargo.args(["build", "--locked", "--package", package, "--bin", program]);
+        cargo.args(["--locked", "--package", package, "--bin", program]);
         cargo.args(more).current_dir(CRATE).stdin(Stdio::null());
         if !cargo.status().is_ok_and(|status| status.success()) {
             let why = format!("`{program}` could not be built");

@@ -75,6 +75,15 @@ impl Meter {
         mappings_of(self.pid)
     }
 
+    /// Whether the server has an io_uring open.
+    pub(crate) fn has_a_ring(self) -> Result<bool> {
+        let path = format!("/proc/{}/fd", self.pid);
+        let descriptors = fs::read_dir(&path).doing(|| format!("read {path}"))?;
+        // The lowest come first, and a ring is opened before any connection.
+        let mut targets = descriptors.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+        Ok(targets.any(|target| target.to_string_lossy().contains("[io_uring]")))
+    }
+
     /// The memory in use now.
     pub(crate) fn memory(self) -> Result<Memory> {
         let mut total = memory_of(self.pid)?
@@ -200,5 +209,6 @@ mod tests {
         assert!(meter.cpu().unwrap() > Duration::ZERO);
         assert!(meter.memory().unwrap().rss > 0);
         assert!(meter.mappings().unwrap() > 0);
+        assert!(!meter.has_a_ring().unwrap());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::failure::{Doing, Result};
+use crate::failure::{Doing, Failure, Result};
 use crate::generator::{
     CHURN_CONCURRENCY, Datagrams, FanOut, ONE_SMALL, Outcome, PingPong, Reply, Span, Wire, churn,
 };
@@ -11,7 +11,7 @@ use crate::launcher::Launcher;
 use crate::meter::{Memory, Meter};
 use crate::scenarios::{Act, Setup, Stage};
 use crate::server_process::ServerProcess;
-use crate::servers::{Server, Service};
+use crate::servers::{Engine, Server, Service};
 use crate::statistics;
 
 /// How long and how often is measured.
@@ -207,6 +207,10 @@ impl Subject {
         let name = self.server.name();
         self.load(act, plan.warm_up)
             .doing(|| format!("warm up {name}"))?;
+        if self.server == Server::Engine(Engine::ReactorUring) && !self.meter.has_a_ring()? {
+            let text = "the reactor has no io_uring: it has fallen back to epoll";
+            return Err(Failure::new(text));
+        }
         let before = self.meter.cpu_at_rest()?;
         let outcome = self
             .load(act, plan.slice * act.length)

@@ -60,11 +60,14 @@ impl Wire {
         stream
             .write_all(b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\nSUB x 1\r\nPING\r\n")?;
         let mut said = Vec::new();
-        let mut byte = [0];
-        // Byte by byte, so that nothing that comes later is taken.
+        let mut chunk = [0; 1024];
+        // Nobody publishes while members join, so that nothing comes after this.
         while !said.ends_with(b"PONG\r\n") {
-            stream.read_exact(&mut byte)?;
-            said.push(byte[0]);
+            let bytes = stream.read(&mut chunk)?;
+            if bytes == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            said.extend_from_slice(&chunk[..bytes]);
         }
         Ok(())
     }

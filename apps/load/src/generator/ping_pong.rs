@@ -1,10 +1,12 @@
 //! Ping-pong: connections that stay, each sending anew when its reply is complete.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use super::exchange::{Exchange, Reply, Shape};
 use super::{Budget, Outcome, PATIENCE, Poller, Span};
@@ -16,6 +18,13 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// How many connections are opened before the server is waited for: fewer than the backlog of any
 /// server here, 128 for the standard library's, since a SYN that finds it full is lost for a second.
 const OPENED_TOGETHER: usize = 64;
+/// How long a connection may take to be made.
+const CONNECT_BOUND: Duration = Duration::from_secs(5);
+/// Connections whose port the kernel chooses.
+const CHOSEN_BY_THE_KERNEL: usize = 12_000;
+/// Where the others come from; below the ports that the kernel chooses.
+const SECOND_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const FIRST_OWN_PORT: u16 = 20_000;
 
 /// Connections to one server, idle between two calls of [`PingPong::drive`].
 pub(crate) struct PingPong {
@@ -50,7 +59,7 @@ impl PingPong {
             buffer: vec![0; BUFFER_BYTES],
         };
         for number in 0..connections {
-            let client = Client::connect(server, shape, reply)
+            let client = Client::connect(server, number, shape, reply)
                 .doing(|| format!("open connection {} of {connections}", number + 1))?;
             load.poller.add(&client.stream, number, EventFlags::IN)?;
             load.clients.push(client);
@@ -156,8 +165,16 @@ struct Turn {
 }
 
 impl Client {
-    fn connect(server: SocketAddr, shape: Shape, reply: Reply) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&server, Duration::from_secs(5))?;
+    fn connect(
+        server: SocketAddr,
+        number: usize,
+        shape: Shape,
+        reply: Reply,
+    ) -> std::io::Result<Self> {
+        let stream = match own_port(server, number) {
+            Some(address) => connect_from(address, server)?,
+            None => TcpStream::connect_timeout(&server, CONNECT_BOUND)?,
+        };
         // Without this a pipeline would be measured with Nagle's delay in it.
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
@@ -189,4 +206,30 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// The address that connection `number` comes from, if it is not the kernel that chooses a port.
+///
+/// The kernel looks for a port that is free, and after the first 14,000 it looks for long: the later
+/// connections come from a second address of this machine, each from a port that is known to be free.
+fn own_port(server: SocketAddr, number: usize) -> Option<SocketAddr> {
+    let port = u16::try_from(number.checked_sub(CHOSEN_BY_THE_KERNEL)?).ok()?;
+    let port = FIRST_OWN_PORT.checked_add(port)?;
+    let is_local = server.ip() == Ipv4Addr::LOCALHOST;
+    is_local.then_some(SocketAddr::from((SECOND_ADDRESS, port)))
+}
+
+fn connect_from(address: SocketAddr, server: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // The same port may be in TIME-WAIT to another server.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_BOUND))?;
+    bind(&socket, &address)?;
+    connect(&socket, &server)?;
+    Ok(TcpStream::from(socket))
 }
