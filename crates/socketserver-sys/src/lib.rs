@@ -9,6 +9,7 @@
 //! | [`signal`] | signals as a readable descriptor | `signalfd(2)` and the signal mask |
 //! | [`socket`] | facts about a socket that no safe wrapper tells | `getsockopt(TCP_INFO)` |
 //! | [`cpu_clock`] | the processor time of another process | `clock_getcpuclockid(3)` |
+//! | `ring` | input and output by `io_uring`, with the feature `uring` | memory that the kernel uses while the program goes on |
 //!
 //! The rest of the project forbids `unsafe`.
 //! Each block here names the invariant that makes it sound.
@@ -21,5 +22,7 @@ compile_error!(
 pub mod cpu_clock;
 pub mod fork;
 pub mod gauges;
+#[cfg(feature = "uring")]
+pub mod ring;
 pub mod signal;
 pub mod socket;

@@ -21,6 +21,7 @@ mod driven;
 mod forking;
 mod pool;
 mod reactor;
+mod seats;
 mod sequential;
 mod threading;
 

@@ -65,11 +65,19 @@ pub(crate) trait Flusher: Send + Sync {
 pub(crate) enum Way {
     /// Whoever pushes, if the socket has room.
     AtOnce,
+    /// As `AtOnce`; what is left, by who serves the connection at this seat.
+    AtSeat(u64),
     /// The event loop at whose turn it was pushed, at the turn's end, or else the one at whose seat
     /// the connection is served.
     Loop(u64),
     /// As `Loop`; that one has the kernel do it.
     Ring(u64),
+}
+
+impl Way {
+    fn is_at_once(self) -> bool {
+        matches!(self, Self::AtOnce | Self::AtSeat(_))
+    }
 }
 
 struct Inner {
@@ -160,7 +168,7 @@ impl Outbox {
         if queue.open().is_none() {
             return Err(PushError::Closed);
         }
-        if self.0.way != Way::AtOnce || !queue.messages.is_empty() {
+        if !self.0.way.is_at_once() || !queue.messages.is_empty() {
             return Ok(0);
         }
         self.send_now(queue, message)
@@ -269,7 +277,7 @@ impl Outbox {
         queue.messages.push_back(message);
         if !std::mem::replace(&mut queue.looked_after, true) {
             drop(queue);
-            if self.0.way == Way::AtOnce || !turn::defer(self) {
+            if self.0.way.is_at_once() || !turn::defer(self) {
                 self.hand_over();
             }
         }
@@ -293,7 +301,7 @@ impl Outbox {
     pub(crate) fn seat(&self) -> Option<u64> {
         match self.0.way {
             Way::AtOnce => None,
-            Way::Loop(seat) | Way::Ring(seat) => Some(seat),
+            Way::AtSeat(seat) | Way::Loop(seat) | Way::Ring(seat) => Some(seat),
         }
     }
 
@@ -419,7 +427,7 @@ impl Inner {
 
     /// Sends what was only waiting for the end of a turn, to make room.
     fn flush_for_room(&self, queue: &mut Queue, bytes: usize) -> bool {
-        if self.way == Way::AtOnce {
+        if self.way.is_at_once() {
             return false;
         }
         // An error shows when the loop looks.

@@ -7,19 +7,27 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod lounge;
+
 use super::{BlockingEngine, Engine, Place, SharedMemory, Task};
 
+use super::Work;
 use crate::live::lock;
 use crate::telemetry::EndReason;
 use crate::wait::{Interest, Poller};
+use lounge::Lounge;
 
 /// How long a stopping pool waits for its threads to end; they have nothing left to do.
 const STOP_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs requests on `n` threads.
 ///
-/// A connection is parked, and holds no thread, until its first byte has come; then it holds one until
-/// its handler is done. So idle newcomers cost nothing, and `n` connections are served at once.
+/// A [`MessageHandler`](crate::MessageHandler) holds a thread while it handles a message, and no longer:
+/// its idle connections are parked, however many, and so are those whose peers send or read slowly.
+/// Its handlers may wait, `n` of them at once.
+///
+/// A [`RequestHandler`](crate::RequestHandler)'s connection is parked until its first byte has come;
+/// then it holds a thread until its handler is done, so `n` connections are served at once.
 /// For a protocol in which the server speaks first, see [`greeting`](Self::greeting).
 #[derive(Debug)]
 pub struct Pool {
@@ -44,12 +52,18 @@ struct Shared {
     queue: Mutex<Queue>,
     has_work: Condvar,
     has_ended: Condvar,
+    /// Where the connections of message handlers are.
+    lounge: OnceLock<Arc<Lounge>>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     tasks: VecDeque<Task>,
     threads: usize,
+    /// Threads that have nothing to do.
+    idle: usize,
+    /// Of these, how many have been called and have not come yet.
+    called: usize,
     stops: bool,
 }
 
@@ -145,28 +159,65 @@ impl Pool {
 
 impl Shared {
     fn push(&self, task: Task) {
-        lock(&self.queue).tasks.push_back(task);
-        self.has_work.notify_one();
+        let mut queue = lock(&self.queue);
+        queue.tasks.push_back(task);
+        self.call(&mut queue, true);
+    }
+
+    /// Calls a thread that has nothing to do, if there is one. For the lounge one that is on its way is
+    /// enough: it calls the next.
+    fn call(&self, queue: &mut Queue, each: bool) {
+        if queue.idle > queue.called {
+            if each || queue.called == 0 {
+                queue.called += 1;
+                self.has_work.notify_one();
+            }
+        } else if queue.called == 0
+            && let Some(lounge) = self.lounge.get()
+            && lounge.is_watched()
+        {
+            // The one that waits for the connections may be the only one that is free.
+            lounge.wake();
+        }
     }
 
     /// What each thread does.
     fn work(&self) {
         let _seat = Seat(self);
-        let mut queue = lock(&self.queue);
+        let mut kit = None;
         loop {
+            let mut queue = lock(&self.queue);
             if let Some(task) = queue.tasks.pop_front() {
                 drop(queue);
                 task.run();
-                queue = lock(&self.queue);
-            } else if queue.stops {
-                drop(queue);
-                return;
-            } else {
-                queue = self
-                    .has_work
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
             }
+            if queue.stops {
+                return;
+            }
+            if let Some(lounge) = self.lounge.get() {
+                let kit = kit.get_or_insert_with(|| lounge.kit());
+                drop(queue);
+                if lounge.serve_next(kit) {
+                    continue;
+                }
+                if lounge.begin_watch() {
+                    lounge.watch(kit);
+                    continue;
+                }
+                queue = lock(&self.queue);
+                // What came meanwhile called nobody, as this thread was not yet idle.
+                if !queue.tasks.is_empty() || queue.stops || lounge.has_work() {
+                    continue;
+                }
+            }
+            queue.idle += 1;
+            queue = self
+                .has_work
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+            queue.idle -= 1;
+            queue.called = queue.called.saturating_sub(1);
         }
     }
 }
@@ -194,10 +245,22 @@ impl Engine for Pool {
         if self.poller.get().is_none() {
             let _ = self.poller.set(Poller::new()?);
         }
+        if self.shared.lounge.get().is_none() {
+            let shared = Arc::downgrade(&self.shared);
+            let call = move || {
+                if let Some(shared) = shared.upgrade() {
+                    shared.call(&mut lock(&shared.queue), false);
+                }
+            };
+            let _ = self.shared.lounge.set(Arc::new(Lounge::new(call)?));
+        }
         self.start_threads()
     }
 
     fn process_request(&self, task: Task) -> io::Result<()> {
+        if let (Work::Driven(_), Some(lounge)) = (&task.work, self.shared.lounge.get()) {
+            return lounge.admit(task);
+        }
         if self.greets {
             self.shared.push(task);
             return Ok(());
@@ -232,6 +295,9 @@ impl Engine for Pool {
         let mut queue = lock(&self.shared.queue);
         queue.stops = true;
         self.shared.has_work.notify_all();
+        if let Some(lounge) = self.shared.lounge.get() {
+            lounge.wake();
+        }
         let deadline = Instant::now() + STOP_WAIT;
         while queue.threads > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -240,6 +306,10 @@ impl Engine for Pool {
             }
             let waited = self.shared.has_ended.wait_timeout(queue, left);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(queue);
+        if let Some(lounge) = self.shared.lounge.get() {
+            lounge.end();
         }
     }
 }
@@ -250,6 +320,9 @@ impl Drop for Pool {
         queue.stops = true;
         queue.tasks.clear();
         self.shared.has_work.notify_all();
+        if let Some(lounge) = self.shared.lounge.get() {
+            lounge.wake();
+        }
     }
 }
 

@@ -16,7 +16,6 @@ use crate::live::lock;
 mod epoll;
 mod event_loop;
 mod inbox;
-mod seats;
 mod watchdog;
 
 use epoll::EpollPort;

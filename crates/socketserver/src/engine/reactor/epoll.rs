@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::event_loop::{EventLoop, Hall, Port, attend, finish, note};
 use super::inbox::Inbox;
-use super::seats::Mark;
 use super::watchdog::Watched;
 use crate::engine::Wants;
+use crate::engine::seats::Mark;
 use crate::outbox::{Outbox, Way};
 use crate::socket::Socket;
 use crate::wait::{Events, Interest, Poller, Ready};
@@ -201,7 +201,7 @@ impl Port for EpollPort {
     }
 
     fn flush(&mut self, hall: &mut Hall, seat: u64) -> Option<Wants> {
-        hall.seats.call(seat, |driven, turn| driven.flush(turn))
+        hall.call(seat, |driven, turn| driven.flush(turn))
     }
 
     fn send(&mut self, _hall: &mut Hall, outbox: &Outbox) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::inbox::{Inbox, Post};
-use super::seats::{Mark, Seats};
 use super::watchdog::Watched;
+use crate::engine::seats::{Mark, Seats};
 use crate::engine::{Driven, Task, Wants, Work};
 use crate::outbox::{Outbox, Way, turn};
 use crate::socket::Socket;
@@ -41,6 +41,7 @@ pub(super) trait Port {
 /// The connections of a loop, and what comes to them from elsewhere.
 pub(super) struct Hall {
     pub(super) seats: Seats,
+    pub(super) turn: Turn,
     pub(super) inbox: Arc<Inbox>,
     pub(super) watched: Arc<Watched>,
     posts: Vec<Post>,
@@ -57,7 +58,8 @@ pub(super) struct EventLoop<P> {
 impl Hall {
     pub(super) fn new(inbox: &Arc<Inbox>, watched: &Arc<Watched>, way: fn(u64) -> Way) -> Self {
         Self {
-            seats: Seats::new(inbox, way),
+            seats: Seats::new(),
+            turn: Turn::new(Arc::clone(inbox) as _, way),
             inbox: Arc::clone(inbox),
             watched: Arc::clone(watched),
             posts: Vec::new(),
@@ -73,18 +75,16 @@ impl Hall {
         seat: u64,
         call: impl FnOnce(&mut dyn Driven, &mut Turn) -> Wants,
     ) -> Option<Wants> {
-        let watched = &self.watched;
-        let wants = self.seats.call(seat, |driven, turn| {
-            watched.calls(driven.id());
-            call(driven, turn)
-        });
+        let driven = self.seats.get(seat)?.driven.as_deref_mut()?;
+        self.watched.calls(driven.id());
+        let wants = call(driven, &mut self.turn);
         self.watched.is_back();
-        wants
+        Some(wants)
     }
 
     /// Begins a turn of so many events at the present.
     pub(super) fn begin_turn(&mut self) {
-        self.seats.turn.now = self.seats.clock.moment();
+        self.turn.now = self.seats.clock.moment();
         self.inbox.enter(true);
         turn::begin();
     }
@@ -156,7 +156,7 @@ impl<P: Port> EventLoop<P> {
     fn attend_to_due(&mut self) {
         let Self { hall, port } = self;
         let mut due = std::mem::take(&mut hall.due);
-        hall.seats.due(&mut due);
+        hall.seats.due(hall.turn.now, &mut due);
         for seat in due.drain(..) {
             attend(port, hall, seat);
         }
@@ -218,10 +218,11 @@ impl<P: Port> EventLoop<P> {
         if hall.seats.is_empty() {
             hall.seats.clock = clock;
         }
-        hall.seats.turn.now = hall.seats.clock.moment();
+        hall.turn.now = hall.seats.clock.moment();
         let seat = hall.seats.take();
         if let Err(error) = port.add(&socket, seat) {
             hall.seats.give_back(seat);
+            hall.inbox.forget();
             return Err(error);
         }
         drop(socket);
@@ -246,8 +247,9 @@ impl<P: Port> EventLoop<P> {
             let error = io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped");
             self.hall
                 .call(seat, |driven, turn| driven.end_input(Some(error), turn));
-            self.hall.seats.turn.clear_output();
+            self.hall.turn.clear_output();
             if let Some(driven) = self.hall.seats.leave(seat) {
+                self.hall.inbox.forget();
                 driven.close();
             }
         }
@@ -264,7 +266,7 @@ pub(super) fn attend<P: Port>(port: &mut P, hall: &mut Hall, seat: u64) {
 #[inline]
 pub(super) fn finish<P: Port>(port: &mut P, hall: &mut Hall, seat: u64, wants: Option<Wants>) {
     let Some(mut wants) = wants else { return };
-    if !hall.seats.turn.output.is_empty()
+    if !hall.turn.output.is_empty()
         && let Some(newer) = port.flush(hall, seat)
     {
         wants = newer;
@@ -283,6 +285,7 @@ fn close<P: Port>(port: &mut P, hall: &mut Hall, seat: u64) {
     let Some(driven) = hall.seats.leave(seat) else {
         return;
     };
+    hall.inbox.forget();
     port.remove(driven.socket(), driven.closes_at_once());
     driven.close();
 }

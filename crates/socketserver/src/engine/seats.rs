@@ -1,4 +1,4 @@
-//! The connections of a loop, and when each is to be looked at.
+//! The connections of a loop or a pool, and when each is to be looked at.
 //!
 //! Silence needs no timer: now and then all seats are looked over, at most as often as makes an idle
 //! timeout late by a sixty-fourth of itself.
@@ -7,26 +7,22 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::inbox::Inbox;
 use crate::clock::{Clock, Moment, earlier};
-use crate::engine::{Driven, Wants};
-use crate::outbox::Way;
-use crate::turn::Turn;
+use crate::engine::Driven;
 
 /// Bits of a seat's number that say where it is; those above say which of its occupants is meant.
 const PLACE_BITS: u32 = 28;
-const GENERATIONS: u32 = 1 << 24;
+const GENERATIONS: u32 = 1 << 22;
 
 /// The largest pause between two looks over all seats.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// A place for a connection.
-pub(super) struct Slot {
-    pub(super) driven: Option<Box<dyn Driven>>,
-    /// How many have sat here before, in 24 bits, and the marks of who does.
+pub(in crate::engine) struct Slot {
+    pub(in crate::engine) driven: Option<Box<dyn Driven>>,
+    /// How many have sat here before, in 22 bits, and the marks of who does.
     state: u32,
     /// When its entry in the heap comes up, in ticks; 0 is never.
     armed: u32,
@@ -35,29 +31,35 @@ pub(super) struct Slot {
 /// What a loop notes about a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
-pub(super) enum Mark {
+pub(in crate::engine) enum Mark {
     /// There may be something to read.
-    Readable = 1 << 24,
+    Readable = 1 << 22,
     /// It wants input.
-    Listens = 1 << 25,
+    Listens = 1 << 23,
     /// It is waited for until its peer reads on.
-    AwaitsRoom = 1 << 26,
+    AwaitsRoom = 1 << 24,
     /// It has a place in the queue of those that have more to read.
-    HasMore = 1 << 27,
+    HasMore = 1 << 25,
+    /// It waits for a thread of the pool, or has news for the thread that it has.
+    IsQueued = 1 << 26,
+    /// A thread of the pool has it.
+    IsOut = 1 << 27,
+    /// There may be room to write.
+    HasRoom = 1 << 28,
     /// The kernel has been asked to receive.
-    Receives = 1 << 28,
-    /// The kernel is sending from its outbox.
-    Flies = 1 << 29,
-    /// The kernel is sending what its handler wrote.
-    Sends = 1 << 30,
+    Receives = 1 << 29,
+    /// Its handler has been set up.
+    IsOpen = 1 << 30,
+    /// The end of the input has come.
+    HasEnded = 1 << 31,
 }
 
 impl Slot {
-    pub(super) fn has(&self, mark: Mark) -> bool {
+    pub(in crate::engine) fn has(&self, mark: Mark) -> bool {
         self.state & mark as u32 != 0
     }
 
-    pub(super) fn mark(&mut self, mark: Mark, on: bool) {
+    pub(in crate::engine) fn mark(&mut self, mark: Mark, on: bool) {
         if on {
             self.state |= mark as u32;
         } else {
@@ -71,12 +73,10 @@ impl Slot {
 }
 
 /// The connections of a loop.
-pub(super) struct Seats {
+pub(in crate::engine) struct Seats {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    pub(super) turn: Turn,
-    pub(super) clock: Clock,
-    inbox: Arc<Inbox>,
+    pub(in crate::engine) clock: Clock,
     deadlines: BinaryHeap<Reverse<(Moment, u64)>>,
     /// When to look all seats over, for silence.
     sweep: Option<Moment>,
@@ -85,13 +85,11 @@ pub(super) struct Seats {
 }
 
 impl Seats {
-    pub(super) fn new(inbox: &Arc<Inbox>, way: fn(u64) -> Way) -> Self {
+    pub(in crate::engine) fn new() -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            turn: Turn::new(Arc::clone(inbox) as _, way),
             clock: Clock::default(),
-            inbox: Arc::clone(inbox),
             deadlines: BinaryHeap::new(),
             sweep: None,
             watches_silence: false,
@@ -99,7 +97,7 @@ impl Seats {
     }
 
     /// Takes a place; it is empty until [`sit`](Self::sit).
-    pub(super) fn take(&mut self) -> u64 {
+    pub(in crate::engine) fn take(&mut self) -> u64 {
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
                 driven: None,
@@ -117,13 +115,12 @@ impl Seats {
     }
 
     /// Gives a place back that nobody has sat down at.
-    pub(super) fn give_back(&mut self, seat: u64) {
+    pub(in crate::engine) fn give_back(&mut self, seat: u64) {
         self.free.push(place(seat));
-        self.inbox.forget();
     }
 
     /// Seats a connection.
-    pub(super) fn sit(&mut self, seat: u64, mut driven: Box<dyn Driven>) {
+    pub(in crate::engine) fn sit(&mut self, seat: u64, mut driven: Box<dyn Driven>) {
         driven.take_seat(seat);
         if let Some(deadline) = driven.idle_deadline() {
             self.watches_silence = true;
@@ -134,41 +131,55 @@ impl Seats {
 
     /// The slot at `seat`, if who was meant still sits there.
     #[inline]
-    pub(super) fn get(&mut self, seat: u64) -> Option<&mut Slot> {
+    pub(in crate::engine) fn get(&mut self, seat: u64) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(place(seat) as usize)?;
         let is_meant = u64::from(slot.generation()) == seat >> PLACE_BITS;
         (is_meant && slot.driven.is_some()).then_some(slot)
     }
 
-    /// Calls the connection at `seat`, in this turn.
-    #[inline]
-    pub(super) fn call(
-        &mut self,
-        seat: u64,
-        call: impl FnOnce(&mut dyn Driven, &mut Turn) -> Wants,
-    ) -> Option<Wants> {
-        let slot = self.slots.get_mut(place(seat) as usize)?;
-        if u64::from(slot.generation()) != seat >> PLACE_BITS {
-            return None;
+    /// Lends the connection at `seat` out, to be brought back.
+    pub(in crate::engine) fn lend(&mut self, seat: u64) -> Option<Box<dyn Driven>> {
+        let slot = self.get(seat)?;
+        slot.mark(Mark::IsOut, true);
+        slot.driven.take()
+    }
+
+    /// Takes the connection at `seat` back.
+    pub(in crate::engine) fn bring_back(&mut self, seat: u64, driven: Box<dyn Driven>) {
+        if let Some(slot) = self.find(seat) {
+            slot.mark(Mark::IsOut, false);
+            slot.driven = Some(driven);
         }
-        let driven = slot.driven.as_deref_mut()?;
-        Some(call(driven, &mut self.turn))
+    }
+
+    /// Frees the place of a connection that is lent out, and will not come back.
+    pub(in crate::engine) fn vacate(&mut self, seat: u64) {
+        if let Some(slot) = self.find(seat) {
+            slot.state = (slot.generation() + 1) % GENERATIONS;
+            self.free.push(place(seat));
+        }
+    }
+
+    /// The slot at `seat`, if who was meant still has it, present or lent out.
+    pub(in crate::engine) fn find(&mut self, seat: u64) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(place(seat) as usize)?;
+        let is_meant = u64::from(slot.generation()) == seat >> PLACE_BITS;
+        (is_meant && (slot.driven.is_some() || slot.has(Mark::IsOut))).then_some(slot)
     }
 
     /// Takes the connection away.
-    pub(super) fn leave(&mut self, seat: u64) -> Option<Box<dyn Driven>> {
+    pub(in crate::engine) fn leave(&mut self, seat: u64) -> Option<Box<dyn Driven>> {
         let slot = self.get(seat)?;
         let driven = slot.driven.take();
         // Who is told of this seat from now on means somebody who is gone.
         slot.state = (slot.generation() + 1) % GENERATIONS;
         self.free.push(place(seat));
-        self.inbox.forget();
         driven
     }
 
     /// Has the connection attended to at `at`, if it is not by then anyhow.
-    pub(super) fn arm(&mut self, seat: u64, at: Moment) {
-        let Some(slot) = self.get(seat) else { return };
+    pub(in crate::engine) fn arm(&mut self, seat: u64, at: Moment) {
+        let Some(slot) = self.find(seat) else { return };
         let tick = tick(at);
         let is_later = slot.armed != 0 && tick.wrapping_sub(slot.armed).cast_signed() >= 0;
         if is_later {
@@ -179,7 +190,7 @@ impl Seats {
     }
 
     /// Has silence at `seat` noticed, if nobody's was watched.
-    pub(super) fn watch_silence(&mut self, seat: u64) {
+    pub(in crate::engine) fn watch_silence(&mut self, seat: u64) {
         if self.sweep.is_none() && self.watches_silence {
             let deadline = self.get(seat).and_then(|slot| {
                 let driven = slot.driven.as_deref()?;
@@ -189,27 +200,33 @@ impl Seats {
         }
     }
 
+    /// Has the silence of one that is lent out noticed, if nobody's was watched.
+    pub(in crate::engine) fn watch_silence_of(&mut self, driven: &dyn Driven) {
+        if self.sweep.is_none() && self.watches_silence {
+            self.sweep = driven.idle_deadline();
+        }
+    }
+
     /// Whether nobody sits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::engine) fn is_empty(&self) -> bool {
         self.slots.len() == self.free.len()
     }
 
     /// When the next of them is to be attended to.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(in crate::engine) fn next_deadline(&self) -> Option<Instant> {
         let first = self.deadlines.peek().map(|entry| entry.0.0);
         let instant = |moment: Option<Moment>| moment.and_then(|at| self.clock.instant(at));
         earlier(instant(first), instant(self.sweep))
     }
 
     /// Puts in `due` who is to be attended to now.
-    pub(super) fn due(&mut self, due: &mut Vec<u64>) {
-        let now = self.turn.now;
+    pub(in crate::engine) fn due(&mut self, now: Moment, due: &mut Vec<u64>) {
         while let Some(&Reverse((at, seat))) = self.deadlines.peek() {
             if at > now {
                 break;
             }
             self.deadlines.pop();
-            if let Some(slot) = self.get(seat)
+            if let Some(slot) = self.find(seat)
                 && slot.armed == tick(at)
             {
                 slot.armed = 0;
@@ -217,13 +234,12 @@ impl Seats {
             }
         }
         if self.sweep.is_some_and(|sweep| sweep <= now) {
-            self.look_over(due);
+            self.look_over(now, due);
         }
     }
 
     /// Puts in `due` who has been silent for too long.
-    fn look_over(&mut self, due: &mut Vec<u64>) {
-        let now = self.turn.now;
+    fn look_over(&mut self, now: Moment, due: &mut Vec<u64>) {
         let mut first: Option<Moment> = None;
         let mut shortest = SWEEP;
         for (number, slot) in self.slots.iter().enumerate() {
@@ -242,7 +258,7 @@ impl Seats {
     }
 
     /// All that sit.
-    pub(super) fn all(&self) -> Vec<u64> {
+    pub(in crate::engine) fn all(&self) -> Vec<u64> {
         let seat = |(number, slot): (usize, &Slot)| {
             slot.driven.as_ref()?;
             Some(u64::from(slot.generation()) << PLACE_BITS | number as u64)
