@@ -6,7 +6,7 @@ use crate::servers::{REACTORS, Server};
 use crate::statistics::{Summary, count};
 use crate::subject::Cost;
 
-/// System calls for a message at 100 connections on io_uring.
+/// System calls for a message at 100 connections on `io_uring`.
 const CALLS: f64 = 0.1;
 /// Memory of an idle connection, in KiB.
 const KIBIBYTES: f64 = 0.3;

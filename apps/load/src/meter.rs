@@ -75,7 +75,7 @@ impl Meter {
         mappings_of(self.pid)
     }
 
-    /// Whether the server has an io_uring open.
+    /// Whether the server has an `io_uring` open.
     pub(crate) fn has_a_ring(self) -> Result<bool> {
         let path = format!("/proc/{}/fd", self.pid);
         let descriptors = fs::read_dir(&path).doing(|| format!("read {path}"))?;

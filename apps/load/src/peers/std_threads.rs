@@ -56,7 +56,7 @@ pub(crate) fn serve(connections: impl Iterator<Item = io::Result<TcpStream>>, wo
             thread::Builder::new().spawn(move || match work {
                 Work::Datagrams | Work::Echo => echo(connection),
                 Work::Fanout => member(connection, number, &members),
-                Work::Lines => lines(connection, |stream, lines| stream.write_all(lines)),
+                Work::Lines => lines(connection, Write::write_all),
             })
         });
         if served.is_err() {

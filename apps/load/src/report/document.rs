@@ -1,5 +1,7 @@
 //! The text of the report, put together, and its plots.
 
+use std::fmt::Write as _;
+
 use super::columns::{self, Metric};
 use super::plot;
 use super::{Findings, marks, method, rest};
@@ -129,14 +131,15 @@ Two figures that differ by a few per cent here do not differ: near cases are for
 ",
         findings.plan.rounds, findings.plan.spectator_rounds
     );
+    // Writing to a string cannot fail.
     for (group, title) in groups {
         if !columns::has(findings, group) {
             continue;
         }
-        text.push_str(&format!("\n### {title}\n"));
+        let _ = write!(text, "\n### {title}\n");
         for metric in metrics {
             let table = columns::table(findings, group, metric);
-            text.push_str(&format!("\n{}:\n\n{table}", metric.title()));
+            let _ = write!(text, "\n{}:\n\n{table}", metric.title());
         }
     }
     text

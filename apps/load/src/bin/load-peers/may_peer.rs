@@ -45,7 +45,7 @@ fn streams(service: Service) -> io::Result<()> {
         let members = Arc::clone(&members);
         let _ = go!(move || match service {
             Service::FanOut => member(stream, number, &members),
-            Service::Lines => lines(stream, |stream, lines| stream.write_all(lines)),
+            Service::Lines => lines(stream, Write::write_all),
             Service::Echo | Service::Datagrams => echo(&mut stream),
         });
     }
