@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use socketserver::codec::{Line, Lines};
-use socketserver::{Address, Broadcast, Connection, Membership, Outbox, RequestHandler};
+use socketserver::{Address, Broadcast, Limits, Membership, MessageHandler, Next, Outbox, Peer};
 
 use crate::command::{Command, is_quit};
 use crate::names::{Names, label};
@@ -121,7 +121,10 @@ impl Door {
     ///
     /// It is no public method: a room must not be given to an engine that shares no memory.
     pub(crate) fn visit(&self) -> Visit {
-        Visit { door: self.clone() }
+        Visit {
+            door: self.clone(),
+            seat: None,
+        }
     }
 }
 
@@ -133,34 +136,53 @@ impl Hall {
 }
 
 /// Serves one connection.
-#[derive(Debug)]
 pub(crate) struct Visit {
     door: Door,
+    /// `None` before the member has come, and when it has left.
+    seat: Option<Seat>,
 }
 
-impl RequestHandler for Visit {
-    fn handle(&mut self, connection: &mut Connection) -> io::Result<()> {
-        let outbox = connection.outbox()?;
-        let limit = connection.server().limits().line_bytes;
-        let mut seat = Seat::take(&self.door, connection.peer(), outbox)?;
-        let mut messages = connection
-            .reader()
-            .messages(Lines::new(limit).or_pause(PAUSE));
-        loop {
-            match messages.next_with(|line| seat.hear(line)) {
-                Ok(Some(Heard::Message)) => {}
-                Ok(Some(Heard::Quit)) => return Ok(()),
-                Ok(None) => break,
-                // The rest of the line is discarded, and the next one is heard.
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    seat.answer(&system(format_args!(
-                        "line too long, at most {limit} bytes"
-                    )));
-                }
-                Err(error) => return Err(error),
+impl MessageHandler for Visit {
+    type Codec = Lines;
+
+    fn codec(&mut self, limits: &Limits) -> Lines {
+        Lines::new(limits.line_bytes).or_pause(PAUSE)
+    }
+
+    fn setup(&mut self, peer: &mut Peer<'_>) -> io::Result<()> {
+        let outbox = peer.outbox()?;
+        self.seat = Some(Seat::take(&self.door, peer.address(), outbox)?);
+        Ok(())
+    }
+
+    fn handle(&mut self, line: Line<'_>, _: &mut Peer<'_>) -> io::Result<Next> {
+        let Some(seat) = &mut self.seat else {
+            return Ok(Next::Close);
+        };
+        match seat.hear(line) {
+            Heard::Message => Ok(Next::Continue),
+            Heard::Quit => {
+                self.seat = None;
+                Ok(Next::Close)
             }
         }
-        if connection.is_draining() {
+    }
+
+    /// The rest of the line is discarded, and the next one is heard.
+    fn invalid(&mut self, _: io::Error, peer: &mut Peer<'_>) -> io::Result<Next> {
+        let limit = peer.server().limits().line_bytes;
+        if let Some(seat) = &self.seat {
+            seat.answer(&system(format_args!(
+                "line too long, at most {limit} bytes"
+            )));
+        }
+        Ok(Next::Continue)
+    }
+
+    fn finish(&mut self, peer: &mut Peer<'_>) -> io::Result<()> {
+        if let Some(mut seat) = self.seat.take()
+            && peer.is_draining()
+        {
             seat.dismiss();
         }
         Ok(())
@@ -345,31 +367,57 @@ mod tests {
     use std::io::Read as _;
     use std::net::TcpStream;
 
-    use socketserver::{ThreadingTcpServer, handler_fn};
+    use socketserver::codec::Chunks;
+    use socketserver::{ReactorTcpServer, ThreadingTcpServer};
 
     use super::*;
+
+    /// Takes a seat, and panics.
+    struct Panics {
+        door: Door,
+        seat: Option<Seat>,
+    }
+
+    impl MessageHandler for Panics {
+        type Codec = Chunks;
+
+        fn setup(&mut self, peer: &mut Peer<'_>) -> io::Result<()> {
+            let outbox = peer.outbox()?;
+            self.seat = Some(Seat::take(&self.door, peer.address(), outbox)?);
+            assert_eq!(self.door.len(), 1);
+            panic!("as a handler may");
+        }
+
+        fn handle(&mut self, _: &[u8], _: &mut Peer<'_>) -> io::Result<Next> {
+            Ok(Next::Continue)
+        }
+    }
 
     /// D-18, D-19: a handler that failed left its client in the room.
     #[test]
     fn a_member_whose_handler_panics_has_left() {
         let door = Door::new(Options::default());
-        let its_door = door.clone();
-        let panic = move |connection: &mut Connection| -> io::Result<()> {
-            let outbox = connection.outbox()?;
-            let _seat = Seat::take(&its_door, connection.peer(), outbox)?;
-            assert_eq!(its_door.len(), 1);
-            panic!("as a handler may");
+        let panics = || {
+            let door = door.clone();
+            move || Panics {
+                door: door.clone(),
+                seat: None,
+            }
         };
-        let server = ThreadingTcpServer::bind("127.0.0.1:0", handler_fn(panic)).unwrap();
-        let server = server.start().unwrap();
-        let address = server.endpoint().address().inet().unwrap();
-        let mut heard = String::new();
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.read_to_string(&mut heard).unwrap();
-        assert!(heard.starts_with("* Welcome. 1 here."), "{heard}");
-        assert!(door.is_empty());
-        let handle = server.handle().clone();
-        server.stop().unwrap();
-        assert_eq!(handle.counters().panicked, 1);
+        for server in [
+            ThreadingTcpServer::bind("127.0.0.1:0", panics()).and_then(|it| it.start()),
+            ReactorTcpServer::bind("127.0.0.1:0", panics()).and_then(|it| it.start()),
+        ] {
+            let server = server.unwrap();
+            let address = server.endpoint().address().inet().unwrap();
+            let mut heard = String::new();
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.read_to_string(&mut heard).unwrap();
+            assert!(heard.starts_with("* Welcome. 1 here."), "{heard}");
+            assert!(door.is_empty());
+            let handle = server.handle().clone();
+            server.stop().unwrap();
+            assert_eq!(handle.counters().panicked, 1);
+        }
     }
 }

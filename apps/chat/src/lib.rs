@@ -2,7 +2,7 @@
 //!
 //! | module | what lives in it |
 //! |---|---|
-//! | [`names`], [`command`], [`text`] | what a name is, what a line means, what text is let in |
+//! | [`names`], [`command`], [`text`], [`telnet`] | what a name is, what a line means, what text is let in |
 //! | [`room`] | the members of a room and the lines that they are shown; pure |
 //! | [`door`] | how a connection becomes a member |
 //! | [`server`] | the room as a server: [`ChatServer`] |
@@ -15,7 +15,7 @@ pub mod door;
 pub mod names;
 pub mod room;
 pub mod server;
-mod telnet;
+pub mod telnet;
 pub mod text;
 
 pub use command::Command;

@@ -142,9 +142,11 @@ fn is_allowed(character: char) -> bool {
         || (character.is_alphanumeric() && !BLANK.contains(&character))
 }
 
-/// The form in which names are compared: upper case first, as ß and SS are one name then.
+/// The form in which names are compared: by way of upper case, as ß and SS are one name then, and
+/// from lower case, as ẞ is upper case as it stands.
 fn fold(text: &str) -> String {
     text.chars()
+        .flat_map(char::to_lowercase)
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)
         .collect()
@@ -314,6 +316,18 @@ mod tests {
                 "{one} {other}"
             );
         }
+    }
+
+    /// ẞ is the upper case of ß, whose upper case is SS: one member was `straße`, another `STRAẞE`.
+    #[test]
+    fn every_letter_is_the_same_in_upper_and_lower_case() {
+        for letter in ('\0'..=char::MAX).filter(|letter| letter.is_alphanumeric()) {
+            let one = letter.to_string();
+            assert_eq!(fold(&one.to_uppercase()), fold(&one), "{letter}");
+            assert_eq!(fold(&one.to_lowercase()), fold(&one), "{letter}");
+        }
+        let name: Name = "STRAẞE".parse().unwrap();
+        assert!(name.is_same(&"strasse".parse().unwrap()));
     }
 
     /// D-17: the original lost the message of an IPv6 peer, and failed on a Unix one.

@@ -8,8 +8,8 @@ use std::io;
 use std::time::Duration;
 
 use socketserver::{
-    AnyStream, BlockingEngine, Builder, DrainReport, Endpoint, Engine, Error, Limits, Running,
-    Server, ServerHandle, SharedMemory, Tcp, Threading,
+    AnyStream, Builder, DrainReport, Endpoint, Engine, Error, Limits, Reactor, Running, Server,
+    ServerHandle, SharedMemory, Tcp,
 };
 
 use crate::door::{Door, Options};
@@ -61,18 +61,22 @@ pub fn transport() -> AnyStream {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// With `Threading` in the place of `Forking` it compiles:
+/// With any other in the place of `Forking` it compiles, and with one that is chosen at run time:
 ///
 /// ```
 /// use chat::{ChatServer, Options};
-/// use socketserver::Threading;
+/// use socketserver::{Reactor, SharedMemory, Threading};
 ///
-/// let endpoint = "tcp://127.0.0.1:0".parse()?;
-/// let (engine, transport) = (Threading::default(), chat::transport());
+/// let engine: Box<dyn SharedMemory> = if std::env::args().any(|it| it == "--threading") {
+///     Box::new(Threading::default())
+/// } else {
+///     Box::new(Reactor::new(1))
+/// };
+/// let (endpoint, transport) = ("tcp://127.0.0.1:0".parse()?, chat::transport());
 /// ChatServer::bind_on(engine, &transport, &[endpoint], Options::default(), |builder| builder)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct ChatServer<E = Threading> {
+pub struct ChatServer<E = Reactor> {
     door: Door,
     server: Server<AnyStream, E>,
 }
@@ -86,7 +90,7 @@ impl<E> fmt::Debug for ChatServer<E> {
 }
 
 impl ChatServer {
-    /// Opens a room at `endpoints`, a thread for each member, with [`limits`] and [`transport`].
+    /// Opens a room at `endpoints` on event loops, one for each processor, with [`limits`] and [`transport`].
     ///
     /// # Errors
     ///
@@ -94,7 +98,7 @@ impl ChatServer {
     /// if there is none.
     pub fn bind(endpoints: &[Endpoint], options: Options) -> Result<Self, Error> {
         Self::bind_on(
-            Threading::default(),
+            Reactor::default(),
             &transport(),
             endpoints,
             options,
@@ -103,10 +107,10 @@ impl ChatServer {
     }
 }
 
-impl<E: SharedMemory + BlockingEngine> ChatServer<E> {
+impl<E: SharedMemory> ChatServer<E> {
     /// Opens a room at `endpoints`, served by `engine`; `set` sets what else there is to set.
     ///
-    /// An engine that runs n requests at once seats n members.
+    /// On `Sequential`, which serves one connection at a time, it seats one member.
     /// The builder that `set` is given has [`limits`].
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use socketserver::{Endpoint, Limits};
 Examples:
   socketserver chat
   socketserver join tcp://127.0.0.1:9999
-  socketserver echo --engine pool --listen tcp://[::1]:0 --listen unix:///tmp/echo.sock"
+  socketserver echo --listen tcp://[::1]:0 --listen udp://[::1]:0 --listen unix:///tmp/echo.sock"
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -41,8 +41,10 @@ pub(crate) enum EngineName {
     Threading,
     /// A child process for each request
     Forking,
-    /// A fixed number of threads
+    /// A fixed number of threads, which idle connections do not hold
     Pool,
+    /// Event loops, which serve as many connections as there are descriptors
+    Reactor,
 }
 
 impl EngineName {
@@ -52,8 +54,18 @@ impl EngineName {
             Self::Threading => "threading",
             Self::Forking => "forking",
             Self::Pool => "pool",
+            Self::Reactor => "reactor",
         }
     }
+}
+
+/// How an event loop learns what its sockets have to tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum DriverName {
+    /// The kernel tells which sockets are ready
+    Epoll,
+    /// The kernel does the reading and writing; where it does not allow that, epoll
+    Uring,
 }
 
 /// The form of the log on standard error.
@@ -147,12 +159,16 @@ pub(crate) struct ServeArguments {
     /// `unix-dgram://PATH`); may be repeated, and port 0 picks a free one
     #[arg(long, value_name = "ENDPOINT", default_value = "tcp://127.0.0.1:9999")]
     pub(crate) listen: Vec<Endpoint>,
-    /// How requests are run; the chat runs on threading
-    #[arg(long, value_enum, default_value_t = EngineName::Threading)]
+    /// How requests are run; the chat runs on threading, pool and reactor
+    #[arg(long, value_enum, default_value_t = EngineName::Reactor)]
     pub(crate) engine: EngineName,
-    /// Threads of the pool [default: four for each processor, at least 8]
+    /// Event loops of the reactor [default: one for each processor], or threads of the pool [default:
+    /// four for each processor, at least 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: Option<u16>,
+    /// How the event loops of the reactor learn what their sockets have to tell [default: epoll]
+    #[arg(long, value_enum)]
+    pub(crate) driver: Option<DriverName>,
     /// Children of the forking engine at once
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_children: u16,

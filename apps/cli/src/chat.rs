@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use chat::{ChatServer, Door, Names, Options};
-use socketserver::{Endpoint, Place, Threading};
+use socketserver::{Endpoint, Engine, SharedMemory};
 
 use crate::Failure;
 use crate::arguments::{ChatArguments, EngineName, NamesArgument, ServeArguments};
@@ -12,16 +12,18 @@ use crate::serve::{self, SignalWatch, streams};
 
 pub(crate) fn run(arguments: &ChatArguments) -> Result<(), Failure> {
     let common = &arguments.serve;
-    check(common)?;
+    serve::check(common)?;
+    let engine = engine(common)?;
+    check_endpoints(common)?;
     let sink = serve::prepare(common);
     let signals = SignalWatch::new()?;
     let door: Arc<OnceLock<Door>> = Arc::default();
-    let mut console = Console::new(common, sink, Place::Thread, &[who(Arc::clone(&door))])?;
+    let mut console = Console::new(common, sink, engine.place(), &[who(Arc::clone(&door))])?;
     let options = Options::default()
         .plain(arguments.plain)
         .names(names(arguments));
     let mut server = ChatServer::bind_on(
-        Threading::default(),
+        engine,
         &streams(common),
         &common.listen,
         options,
@@ -37,24 +39,22 @@ pub(crate) fn run(arguments: &ChatArguments) -> Result<(), Failure> {
     serve::serve(&server.handle(), console, || server.serve_forever())
 }
 
-/// Refuses what a room cannot be run on.
-fn check(arguments: &ServeArguments) -> Result<(), Failure> {
-    let reason = match arguments.engine {
-        EngineName::Threading => None,
-        EngineName::Forking => {
-            Some("each child process would have a room of its own, with nobody else in it")
-        }
-        EngineName::Sequential => Some("it serves one connection at a time, and a chat takes two"),
-        EngineName::Pool => {
-            Some("it seats as many members as it has threads, and leaves the others waiting")
-        }
+/// The engine that was asked for, if a room can be run on it.
+fn engine(arguments: &ServeArguments) -> Result<Box<dyn SharedMemory>, Failure> {
+    let engine = serve::shared_engine(arguments);
+    let reason = match (arguments.engine, engine) {
+        (EngineName::Sequential, _) => "it serves one connection at a time, and a chat takes two",
+        (_, Some(engine)) => return Ok(engine),
+        (_, None) => "each child process would have a room of its own, with nobody else in it",
     };
-    if let Some(reason) = reason {
-        let name = arguments.engine.as_str();
-        return Err(Failure::usage(format!(
-            "the chat cannot run on --engine {name}: {reason}; choose threading"
-        )));
-    }
+    let name = arguments.engine.as_str();
+    Err(Failure::usage(format!(
+        "the chat cannot run on --engine {name}: {reason}; choose reactor, pool or threading"
+    )))
+}
+
+/// Refuses endpoints at which there are no connections.
+fn check_endpoints(arguments: &ServeArguments) -> Result<(), Failure> {
     match arguments
         .listen
         .iter()

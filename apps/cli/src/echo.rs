@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use socketserver::codec::Lines;
-use socketserver::{Address, Builder, Connection, Datagram, Engine, RequestHandler};
+use socketserver::codec::{Chunks, Line, Lines};
+use socketserver::{
+    Address, Builder, Datagram, Engine, Limits, MessageHandler, Next, Peer, RequestHandler,
+};
 
 use crate::Failure;
 use crate::arguments::EchoArguments;
@@ -19,6 +21,7 @@ const IDLE: Duration = Duration::from_secs(300);
 
 pub(crate) fn run(arguments: &EchoArguments) -> Result<(), Failure> {
     let EchoArguments { serve: common, raw } = arguments;
+    serve::check(common)?;
     let sink = serve::prepare(common);
     let signals = SignalWatch::new()?;
     let engine = engine(common);
@@ -27,74 +30,93 @@ pub(crate) fn run(arguments: &EchoArguments) -> Result<(), Failure> {
         .limits(common.bounds.limits(Some(IDLE)))
         .drain_timeout(common.bounds.drain_timeout);
     let builder = console.attach(signals.attach(builder));
-    let echo = Echo { raw: *raw };
-    let mut server = serve::server(common, builder, move || echo, move || echo)?;
+    let mut server = if *raw {
+        serve::server(common, builder, || Raw, || Raw)?
+    } else {
+        serve::server(common, builder, Echo::default, || Datagrams)?
+    };
     serve::serve(&server.handle(), console, || server.serve_forever())
 }
 
-/// Echoes connections and datagrams.
-#[derive(Clone, Copy)]
-struct Echo {
-    raw: bool,
-}
+/// Sends back what comes, byte for byte (RFC 862).
+struct Raw;
 
-impl RequestHandler<Connection> for Echo {
-    fn handle(&mut self, connection: &mut Connection) -> io::Result<()> {
-        if self.raw {
-            let (mut reader, mut writer) = connection.split();
-            return io::copy(&mut reader, &mut writer).map(drop);
-        }
-        let name = name(connection.peer(), connection.id());
-        let lines = Lines::new(connection.server().limits().line_bytes).or_pause(PAUSE);
-        let (reader, mut writer) = connection.split();
-        let mut messages = reader.messages(lines);
-        let mut answer = Vec::new();
-        loop {
-            match messages.next_with(|line| compose(&mut answer, &name, line.raw())) {
-                Ok(Some(true)) => writer.write_all(&answer)?,
-                Ok(Some(false) | None) => return Ok(()),
-                // The rest of it is discarded, and the next line is heard.
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    tracing::info!("{name} sent a line that is too long");
-                    writer.write_all(format!("* {error}\n").as_bytes())?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+impl MessageHandler for Raw {
+    type Codec = Chunks;
+
+    fn handle(&mut self, bytes: &[u8], peer: &mut Peer<'_>) -> io::Result<Next> {
+        peer.write(bytes)?;
+        Ok(Next::Continue)
     }
 }
 
-impl RequestHandler<Datagram> for Echo {
+impl RequestHandler<Datagram> for Raw {
     fn handle(&mut self, datagram: &mut Datagram) -> io::Result<()> {
-        if self.raw {
-            return datagram.reply(datagram.payload());
-        }
-        let mut answer = Vec::new();
-        if compose(
-            &mut answer,
-            &name(datagram.peer(), datagram.id()),
-            datagram.payload(),
-        ) {
-            datagram.reply(&answer)?;
-        }
+        datagram.reply(datagram.payload())
+    }
+}
+
+/// Sends each message of a connection back behind the name of its sender.
+#[derive(Default)]
+struct Echo {
+    name: String,
+}
+
+impl MessageHandler for Echo {
+    type Codec = Lines;
+
+    fn codec(&mut self, limits: &Limits) -> Lines {
+        Lines::new(limits.line_bytes).or_pause(PAUSE)
+    }
+
+    fn setup(&mut self, peer: &mut Peer<'_>) -> io::Result<()> {
+        self.name = name(peer.address(), peer.id());
         Ok(())
     }
+
+    fn handle(&mut self, line: Line<'_>, peer: &mut Peer<'_>) -> io::Result<Next> {
+        if is_quit(line.raw()) {
+            return Ok(Next::Close);
+        }
+        log(&self.name, line.raw());
+        peer.write(self.name.as_bytes())?;
+        peer.write(b" ")?;
+        peer.write(line.raw())?;
+        Ok(Next::Continue)
+    }
+
+    /// The rest of the line is discarded, and the next one is heard.
+    fn invalid(&mut self, error: io::Error, peer: &mut Peer<'_>) -> io::Result<Next> {
+        tracing::info!("{} sent a line that is too long", self.name);
+        writeln!(peer, "* {error}")?;
+        Ok(Next::Continue)
+    }
 }
 
-/// Puts the answer to `message` into `answer` and logs it; tells whether it was anything but `quit`.
-fn compose(answer: &mut Vec<u8>, name: &str, message: &[u8]) -> bool {
-    if message.trim_ascii_end() == b"quit" {
-        return false;
+/// Sends each datagram back behind the name of its sender.
+struct Datagrams;
+
+impl RequestHandler<Datagram> for Datagrams {
+    fn handle(&mut self, datagram: &mut Datagram) -> io::Result<()> {
+        let message = datagram.payload();
+        if is_quit(message) {
+            return Ok(());
+        }
+        let name = name(datagram.peer(), datagram.id());
+        log(&name, message);
+        datagram.reply(&[name.as_bytes(), b" ", message].concat())
     }
-    answer.clear();
-    answer.extend_from_slice(name.as_bytes());
-    answer.push(b' ');
-    answer.extend_from_slice(message);
+}
+
+fn is_quit(message: &[u8]) -> bool {
+    message.trim_ascii_end() == b"quit"
+}
+
+fn log(name: &str, message: &[u8]) {
     tracing::info!(
         "{name} {}",
         String::from_utf8_lossy(message.trim_ascii_end())
     );
-    true
 }
 
 /// What a peer is called: its address and port, or a number where it has none.

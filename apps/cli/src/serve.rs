@@ -8,18 +8,18 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit};
 use socketserver::signal::{INTERRUPT, Signals, TERMINATE};
 use socketserver::{
-    AnyDatagram, AnyStream, BlockingEngine, Builder, Connection, Datagram, DrainReport, Endpoint,
-    Engine, Error, Forking, Pool, RequestHandler, Sequential, Served, Server, ServerHandle, Tcp,
-    Threading, Transport, UnixStream,
+    AnyDatagram, AnyStream, Builder, Datagram, DrainReport, Driver, Endpoint, Engine, Error,
+    Forking, MessageHandler, Pool, Reactor, RequestHandler, Sequential, Served, Server,
+    ServerHandle, SharedMemory, Tcp, Threading, Transport, UnixStream,
 };
 
 use crate::Failure;
-use crate::arguments::{EngineName, ServeArguments};
+use crate::arguments::{DriverName, EngineName, ServeArguments};
 use crate::console::{self, Console};
 use crate::log::{self, Sink};
 
 /// A server whose transport and engine were chosen on the command line.
-pub(crate) type AnyServer = Server<AnyStream, Box<dyn BlockingEngine>>;
+pub(crate) type AnyServer = Server<AnyStream, Box<dyn Engine>>;
 
 /// A silence after which a vanished peer's machine is asked whether it still lives.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -38,18 +38,29 @@ pub(crate) fn prepare(arguments: &ServeArguments) -> Sink {
 }
 
 /// The engine that was asked for.
-pub(crate) fn engine(arguments: &ServeArguments) -> Box<dyn BlockingEngine> {
-    match arguments.engine {
+pub(crate) fn engine(arguments: &ServeArguments) -> Box<dyn Engine> {
+    match shared_engine(arguments) {
+        Some(engine) => engine,
+        None => Box::new(Forking::default().max_children(usize::from(arguments.max_children))),
+    }
+}
+
+/// The engine that was asked for, unless its requests share no memory.
+pub(crate) fn shared_engine(arguments: &ServeArguments) -> Option<Box<dyn SharedMemory>> {
+    let threads = arguments.threads.map(usize::from);
+    Some(match arguments.engine {
         EngineName::Sequential => Box::new(Sequential),
         EngineName::Threading => Box::new(Threading::default()),
-        EngineName::Forking => {
-            Box::new(Forking::default().max_children(usize::from(arguments.max_children)))
+        EngineName::Forking => return None,
+        EngineName::Pool => Box::new(threads.map_or_else(Pool::default, Pool::new)),
+        EngineName::Reactor => {
+            let reactor = threads.map_or_else(Reactor::default, Reactor::new);
+            Box::new(reactor.driver(match arguments.driver {
+                None | Some(DriverName::Epoll) => Driver::Epoll,
+                Some(DriverName::Uring) => Driver::Uring,
+            }))
         }
-        EngineName::Pool => match arguments.threads {
-            Some(threads) => Box::new(Pool::new(usize::from(threads))),
-            None => Box::new(Pool::default()),
-        },
-    }
+    })
 }
 
 /// The transport of streams, with the options that were asked for.
@@ -65,15 +76,14 @@ pub(crate) fn streams(arguments: &ServeArguments) -> AnyStream {
 /// Makes a server that listens at every endpoint that was asked for.
 pub(crate) fn server<S, D>(
     arguments: &ServeArguments,
-    builder: Builder<AnyStream, Box<dyn BlockingEngine>>,
+    builder: Builder<AnyStream, Box<dyn Engine>>,
     stream: impl Fn() -> S + Clone + Send + Sync + 'static,
     datagram: impl Fn() -> D + Clone + Send + Sync + 'static,
 ) -> Result<AnyServer, Failure>
 where
-    S: RequestHandler<Connection> + 'static,
+    S: MessageHandler,
     D: RequestHandler<Datagram> + 'static,
 {
-    check_mixture(arguments)?;
     let mut server = builder.build()?;
     for endpoint in &arguments.listen {
         if endpoint.scheme().is_datagram() {
@@ -85,23 +95,39 @@ where
     Ok(server)
 }
 
+/// Refuses options that do not go together.
+pub(crate) fn check(arguments: &ServeArguments) -> Result<(), Failure> {
+    let (engine, name) = (arguments.engine, arguments.engine.as_str());
+    if arguments.threads.is_some() && !matches!(engine, EngineName::Pool | EngineName::Reactor) {
+        return Err(Failure::usage(format!(
+            "--threads is for the pool and the reactor, and --engine {name} has no number of \
+             threads to set"
+        )));
+    }
+    if arguments.driver.is_some() && engine != EngineName::Reactor {
+        return Err(Failure::usage(format!(
+            "--driver is for the reactor, and --engine {name} has no event loops"
+        )));
+    }
+    check_mixture(arguments)
+}
+
 /// Under some engines a connection would keep the datagrams waiting.
 fn check_mixture(arguments: &ServeArguments) -> Result<(), Failure> {
-    let is_datagram = |endpoint: &Endpoint| endpoint.scheme().is_datagram();
-    let (some, all) = (
-        arguments.listen.iter().any(is_datagram),
-        arguments.listen.iter().all(is_datagram),
+    let mut datagrams = arguments
+        .listen
+        .iter()
+        .map(|endpoint| endpoint.scheme().is_datagram());
+    let first = datagrams.next();
+    let is_mixed = datagrams.any(|is_datagram| Some(is_datagram) != first);
+    let waits = matches!(
+        arguments.engine,
+        EngineName::Sequential | EngineName::Forking
     );
-    if some
-        && !all
-        && matches!(
-            arguments.engine,
-            EngineName::Sequential | EngineName::Forking
-        )
-    {
+    if is_mixed && waits {
         return Err(Failure::usage(format!(
-            "--engine {} serves streams or datagrams, not both at once: choose threading or pool, \
-             or start two servers",
+            "--engine {} serves streams or datagrams, not both at once: choose reactor, pool or \
+             threading, or start two servers",
             arguments.engine.as_str()
         )));
     }

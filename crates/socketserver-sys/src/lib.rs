@@ -4,6 +4,7 @@
 //!
 //! | module | what it does | why it is not elsewhere |
 //! |---|---|---|
+//! | [`datagrams`] | receives and sends many datagrams by one system call | `recvmmsg(2)` and `sendmmsg(2)` |
 //! | [`fork`] | forks a child that runs one closure and `_exit`s | `fork(2)` is sound only under rules that are kept here |
 //! | [`gauges`] | numbers that a server reads while a forked child changes them | `mmap(2)` with `MAP_SHARED` |
 //! | [`signal`] | signals as a readable descriptor | `signalfd(2)` and the signal mask |
@@ -20,6 +21,7 @@ compile_error!(
 );
 
 pub mod cpu_clock;
+pub mod datagrams;
 pub mod fork;
 pub mod gauges;
 #[cfg(feature = "uring")]

@@ -180,6 +180,14 @@ impl Ring {
         self.push_without_memory(entry.build(), WATCH, token);
     }
 
+    /// Tells once that `fd` is readable, at once if it is already.
+    #[inline]
+    pub fn watch_once(&mut self, fd: BorrowedFd<'_>, token: u64) {
+        const READABLE: u32 = libc::POLLIN as u32;
+        let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), READABLE);
+        self.push_without_memory(entry.build(), WATCH, token);
+    }
+
     /// Accepts the connections of a listening socket, again and again.
     #[inline]
     pub fn accept(&mut self, listener: BorrowedFd<'_>, token: u64) {

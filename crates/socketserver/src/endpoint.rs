@@ -49,7 +49,8 @@ impl Scheme {
 /// Where a server listens: `tcp://127.0.0.1:9999`, `tcp://[::1]:0`, `udp://…`, `unix:///run/x.sock`,
 /// `unix-dgram:///…`, `unix://@abstract`.
 ///
-/// Bytes of a path that do not print are written as `%XX`, and `%` as `%25`.
+/// Bytes of a path that do not print are written as `%XX`, `%` as `%25`, and an `@` that a path begins
+/// with as `%40`.
 /// A host name is looked up while parsing; the first address counts.
 ///
 /// ```
@@ -94,7 +95,14 @@ impl fmt::Display for Endpoint {
                 f.write_str("@")?;
                 escaped(name, f)
             }
-            Address::Path(path) => escaped(path.as_os_str().as_bytes(), f),
+            Address::Path(path) => {
+                let path = path.as_os_str().as_bytes();
+                match path.strip_prefix(b"@") {
+                    // A plain one would make it an abstract name.
+                    Some(rest) => f.write_str("%40").and_then(|()| escaped(rest, f)),
+                    None => escaped(path, f),
+                }
+            }
             Address::Inet(address) => address.fmt(f),
             Address::Unnamed => Ok(()),
         }
@@ -256,6 +264,22 @@ mod tests {
             "unix://@%00%FF",
         ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
+        }
+    }
+
+    /// `unix://%40x` was printed as `unix://@x`, which is another socket.
+    #[test]
+    fn a_path_that_begins_with_an_at_sign_is_not_printed_as_an_abstract_name() {
+        for (text, printed) in [
+            ("unix://%40x", "unix://%40x"),
+            ("unix://%40", "unix://%40"),
+            ("unix-dgram://%40@x", "unix-dgram://%40@x"),
+            ("unix://a%40x", "unix://a@x"),
+            ("unix://@%40x", "unix://@@x"),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), printed);
+            assert_eq!(printed.parse(), Ok(endpoint));
         }
     }
 

@@ -17,7 +17,7 @@ use crate::telemetry::EndReason;
 mod registry;
 
 pub use registry::DrainReport;
-pub(crate) use registry::{Registry, Ticket};
+pub(crate) use registry::{HandledDatagram, Registry, Ticket};
 
 /// What a request is doing.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -439,7 +439,7 @@ impl Inner {
         let Some(socket) = queue.socket.clone() else {
             return Ok(());
         };
-        if queue.in_flight > 0 {
+        if queue.is_sending() {
             return Ok(());
         }
         while !queue.messages.is_empty() {

@@ -12,6 +12,7 @@ mod link;
 mod messages;
 mod peer;
 mod reader;
+mod replies;
 mod writer;
 
 pub(crate) use close::Closing;

@@ -235,6 +235,13 @@ macro_rules! counters {
             fn snapshot(&self) -> Counters {
                 Counters { $($name: self.$name.load(Ordering::Relaxed),)* }
             }
+
+            #[inline]
+            fn add(&self, more: &Counters) {
+                $(if more.$name > 0 {
+                    self.$name.fetch_add(more.$name, Ordering::Relaxed);
+                })*
+            }
         }
     };
 }
@@ -266,6 +273,21 @@ counters! {
     bytes_out,
 }
 
+impl Counters {
+    /// Counts a request that has ended.
+    pub(crate) fn count_ended(&mut self, reason: EndReason, bytes_in: u64, bytes_out: u64) {
+        self.ended += 1;
+        self.bytes_in += bytes_in;
+        self.bytes_out += bytes_out;
+        match reason {
+            EndReason::Failed => self.failed += 1,
+            EndReason::Panicked => self.panicked += 1,
+            reason if reason.is_cut() => self.cut += 1,
+            _ => {}
+        }
+    }
+}
+
 /// Where events go: counters, `tracing`, and the program's observer.
 #[derive(Clone)]
 pub(crate) struct Telemetry {
@@ -293,6 +315,17 @@ impl Telemetry {
         self.cells.snapshot()
     }
 
+    /// Whether anybody sees the events of a request, beside the counters.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observer.is_some() || tracing::enabled!(tracing::Level::DEBUG)
+    }
+
+    /// Counts what nobody [observes](Self::is_observed) otherwise.
+    #[inline]
+    pub(crate) fn count_unobserved(&self, more: &Counters) {
+        self.cells.add(more);
+    }
+
     /// Counts `event`, traces it, and tells the observer, whose panic is its own affair.
     pub(crate) fn emit(&self, event: &Event<'_>) {
         self.count(event);
@@ -316,15 +349,10 @@ impl Telemetry {
                 bytes_out,
                 ..
             } => {
-                add(&cells.ended, 1);
-                add(&cells.bytes_in, *bytes_in);
-                add(&cells.bytes_out, *bytes_out);
-                match reason {
-                    EndReason::Failed => add(&cells.failed, 1),
-                    EndReason::Panicked => add(&cells.panicked, 1),
-                    reason if reason.is_cut() => add(&cells.cut, 1),
-                    _ => 0,
-                }
+                let mut one = Counters::default();
+                one.count_ended(*reason, *bytes_in, *bytes_out);
+                cells.add(&one);
+                0
             }
             Event::LoopHeld { .. } => add(&cells.loops_held, 1),
             Event::Refused { .. } => add(&cells.refused, 1),

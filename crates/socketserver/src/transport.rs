@@ -3,6 +3,7 @@
 //! A [`Transport`] makes a [`Listener`]; a listener yields [`Stream`]s or [`Packet`]s.
 //! No transport knows of engines or handlers.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -71,6 +72,31 @@ pub trait Listener: Send + 'static {
     ///
     /// [`io::ErrorKind::WouldBlock`] if there is none; else the error of `accept(2)` or `recvmsg(2)`.
     fn accept(&mut self) -> io::Result<(Self::Accepted, Address)>;
+
+    /// Takes requests, at least one and at most `at_most`, and appends them to `into`; never waits.
+    /// Tells whether there may be another at once.
+    ///
+    /// The default takes one by [`accept`](Self::accept), so that a listener that wraps another sees
+    /// each request there; one that knows better takes many by one system call.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept), if there is not even one.
+    fn accept_many(
+        &mut self,
+        at_most: usize,
+        into: &mut VecDeque<(Self::Accepted, Address)>,
+    ) -> io::Result<bool> {
+        let _ = at_most;
+        into.push_back(self.accept()?);
+        Ok(true)
+    }
+
+    /// Takes back what it has yielded, when it is of no more use, to use its memory again; the
+    /// default drops it.
+    fn take_back(&mut self, accepted: Self::Accepted) {
+        drop(accepted);
+    }
 
     /// Where it listens.
     ///

@@ -28,14 +28,6 @@ pub(crate) enum Interest {
     Changes,
     /// Any change on either side, told once a change.
     AllChanges,
-    /// Something to read, told once and then not again until it is waited for anew.
-    ReadableOnce,
-    /// Something to read or room to write, told as `ReadableOnce`.
-    AnythingOnce,
-    /// Room to write, told as `ReadableOnce`.
-    WritableOnce,
-    /// Nothing but the end of the connection, told as `ReadableOnce`.
-    EndOnce,
 }
 
 /// A set of descriptors that a loop waits on (`epoll(7)`).
@@ -121,12 +113,6 @@ fn flags(interest: Interest) -> epoll::EventFlags {
         Interest::AllChanges => {
             IN | epoll::EventFlags::RDHUP | epoll::EventFlags::OUT | epoll::EventFlags::ET
         }
-        Interest::ReadableOnce => IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ONESHOT,
-        Interest::AnythingOnce => {
-            IN | epoll::EventFlags::RDHUP | epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT
-        }
-        Interest::WritableOnce => epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT,
-        Interest::EndOnce => epoll::EventFlags::ONESHOT,
     }
 }
 

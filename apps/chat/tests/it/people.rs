@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use chat::{ChatServer, Options, RunningChat};
-use socketserver::{Limits, Threading};
+use socketserver::{Limits, Pool, Reactor, SharedMemory, Threading};
 
 /// Longer than anything here takes, so that a test that fails does not hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -17,11 +17,31 @@ pub(crate) fn open(options: Options) -> RunningChat {
 
 /// A room with limits of the test's own.
 pub(crate) fn open_with(options: Options, limits: Limits) -> RunningChat {
-    let (engine, transport) = (Threading::default(), chat::transport());
+    // More than one loop on whatever machine.
+    open_on(Box::new(Reactor::new(2)), options, limits)
+}
+
+/// A room on `engine`.
+pub(crate) fn open_on(
+    engine: Box<dyn SharedMemory>,
+    options: Options,
+    limits: Limits,
+) -> RunningChat {
+    let transport = chat::transport();
     let endpoint = "tcp://127.0.0.1:0".parse().unwrap();
     let set = |builder: socketserver::Builder<_, _>| builder.limits(limits);
     let server = ChatServer::bind_on(engine, &transport, &[endpoint], options, set).unwrap();
     server.start().unwrap()
+}
+
+/// The engines on which there can be a room, by name.
+pub(crate) fn engines() -> [(&'static str, Box<dyn SharedMemory>); 4] {
+    [
+        ("threading", Box::new(Threading::default())),
+        ("pool", Box::new(Pool::new(2))),
+        ("one loop", Box::new(Reactor::new(1))),
+        ("three loops", Box::new(Reactor::new(3))),
+    ]
 }
 
 /// Where the first door of `server` is.

@@ -13,7 +13,10 @@ use rustix::process::{Pid, Signal};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The engines.
-pub(crate) const ENGINES: [&str; 4] = ["sequential", "threading", "forking", "pool"];
+pub(crate) const ENGINES: [&str; 5] = ["sequential", "threading", "forking", "pool", "reactor"];
+
+/// Those on which there can be a chat.
+pub(crate) const ENGINES_OF_A_ROOM: [&str; 3] = ["threading", "pool", "reactor"];
 
 /// A running command; ended by force when it is dropped.
 pub(crate) struct Program {

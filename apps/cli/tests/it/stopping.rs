@@ -12,6 +12,9 @@ fn quit_and_the_end_of_input_and_each_signal_end_it_in_good_order() {
         "echo --engine sequential",
         "echo --engine forking",
         "echo --engine pool",
+        "echo",
+        "chat --engine threading",
+        "chat --engine pool",
         "chat",
     ] {
         for way in ["quit", "eof", "TERM", "INT"] {

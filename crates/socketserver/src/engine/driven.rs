@@ -18,6 +18,8 @@ pub(crate) struct Wants {
     pub(crate) input: bool,
     /// To be attended to when its peer reads on.
     pub(crate) room: bool,
+    /// To be told at once when the kernel has sent what was taken for it.
+    pub(crate) landing: bool,
     /// To be closed.
     pub(crate) is_over: bool,
     /// To be attended to at this time, if nothing else happens.
@@ -31,8 +33,6 @@ pub(crate) struct Wants {
 pub(crate) trait Driven: Send {
     fn id(&self) -> u64;
     fn socket(&self) -> &Arc<Socket>;
-    /// Its peer, for a log.
-    fn peer(&self) -> String;
     /// It is served at `seat` from now on.
     fn take_seat(&mut self, seat: u64);
     /// Sets the handler up.
@@ -52,7 +52,7 @@ pub(crate) trait Driven: Send {
     /// under way.
     fn take_output(&mut self, turn: &mut Turn) -> Option<Vec<u8>>;
     /// What was taken has been sent.
-    fn landed(&mut self, result: io::Result<usize>);
+    fn landed(&mut self, result: io::Result<()>, turn: &mut Turn);
     fn outbox(&self) -> Option<&Outbox>;
     /// When the peer's silence ends it.
     fn idle_deadline(&self) -> Option<Moment>;

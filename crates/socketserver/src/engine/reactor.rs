@@ -16,6 +16,8 @@ use crate::live::lock;
 mod epoll;
 mod event_loop;
 mod inbox;
+#[cfg(feature = "uring")]
+mod ring;
 mod watchdog;
 
 use epoll::EpollPort;
@@ -107,6 +109,19 @@ impl std::fmt::Debug for Run {
 /// The loop of a thread, whichever its driver.
 enum Own {
     Epoll(Box<EventLoop<EpollPort>>),
+    #[cfg(feature = "uring")]
+    Ring(Box<EventLoop<ring::RingPort>>),
+}
+
+/// Does the same with the loop, whichever it is.
+macro_rules! either {
+    ($own:expr, $it:ident => $call:expr) => {
+        match $own {
+            Own::Epoll($it) => $call,
+            #[cfg(feature = "uring")]
+            Own::Ring($it) => $call,
+        }
+    };
 }
 
 thread_local! {
@@ -155,44 +170,21 @@ impl Reactor {
 
     /// Makes the loops that are missing.
     fn make_loops(&self, run: &mut Run) -> io::Result<()> {
+        let driver = available(self.driver);
         for number in 0..self.loops {
             let inbox = Arc::new(Inbox::new()?);
             let watched = Arc::new(Watched::new(&run.dog));
             if number == 0 {
-                let own = Own::new(self.driver, &inbox, &watched)?;
+                let own = Own::new(driver, &inbox, &watched)?;
                 OWN.with_borrow_mut(|owns| owns.push((inbox.number(), own)));
             } else {
-                let thread = self.start_loop(number, &inbox, &watched)?;
+                let thread = start_loop(driver, number, &inbox, &watched)?;
                 run.threads.push(thread);
             }
             run.inboxes.push(inbox);
             run.watched.push(watched);
         }
         Ok(())
-    }
-
-    fn start_loop(
-        &self,
-        number: usize,
-        inbox: &Arc<Inbox>,
-        watched: &Arc<Watched>,
-    ) -> io::Result<JoinHandle<()>> {
-        let (driver, inbox, watched) = (self.driver, Arc::clone(inbox), Arc::clone(watched));
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
-        let thread = thread::Builder::new()
-            .name(format!("loop-{}", number + 1))
-            .spawn(move || match Own::new(driver, &inbox, &watched) {
-                Ok(own) => {
-                    let _ = tell.send(Ok(()));
-                    own.run();
-                }
-                Err(error) => {
-                    let _ = tell.send(Err(error));
-                }
-            })?;
-        told.recv()
-            .unwrap_or_else(|_| Err(io::Error::other("the loop did not start")))?;
-        Ok(thread)
     }
 
     /// Starts the watchdog with the first connection, which knows the way to the server's events.
@@ -265,34 +257,79 @@ impl Reactor {
 }
 
 impl Own {
-    fn new(_driver: Driver, inbox: &Arc<Inbox>, watched: &Arc<Watched>) -> io::Result<Self> {
+    fn new(driver: Driver, inbox: &Arc<Inbox>, watched: &Arc<Watched>) -> io::Result<Self> {
+        #[cfg(feature = "uring")]
+        if driver == Driver::Uring {
+            let it = EventLoop::<ring::RingPort>::new(inbox, watched)?;
+            return Ok(Self::Ring(Box::new(it)));
+        }
+        let _ = driver;
         let it = EventLoop::<EpollPort>::new(inbox, watched)?;
         Ok(Self::Epoll(Box::new(it)))
     }
 
     fn run(self) {
-        match self {
-            Self::Epoll(it) => it.run(),
-        }
+        either!(self, it => it.run());
     }
 
     fn run_beside(&mut self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Epoll(it) => it.run_beside(fd, timeout),
-        }
+        either!(self, it => it.run_beside(fd, timeout))
     }
 
     fn admit(&mut self, task: Task) -> io::Result<()> {
-        match self {
-            Self::Epoll(it) => it.admit_here(task),
-        }
+        either!(self, it => it.admit_here(task))
     }
 
     fn end(&mut self) {
-        match self {
-            Self::Epoll(it) => it.end(),
-        }
+        either!(self, it => it.end());
     }
+}
+
+/// Starts a loop on a thread of its own.
+fn start_loop(
+    driver: Driver,
+    number: usize,
+    inbox: &Arc<Inbox>,
+    watched: &Arc<Watched>,
+) -> io::Result<JoinHandle<()>> {
+    let (inbox, watched) = (Arc::clone(inbox), Arc::clone(watched));
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let thread = thread::Builder::new()
+        .name(format!("loop-{}", number + 1))
+        .spawn(move || match Own::new(driver, &inbox, &watched) {
+            Ok(own) => {
+                let _ = tell.send(Ok(()));
+                own.run();
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+            }
+        })?;
+    told.recv()
+        .unwrap_or_else(|_| Err(io::Error::other("the loop did not start")))?;
+    Ok(thread)
+}
+
+/// The driver to use: the one that was asked for, if it can be had here.
+fn available(driver: Driver) -> Driver {
+    if driver == Driver::Uring
+        && let Err(error) = try_ring()
+    {
+        tracing::warn!(%error, "io_uring cannot be used here: the reactor uses epoll");
+        return Driver::Epoll;
+    }
+    driver
+}
+
+#[cfg(feature = "uring")]
+fn try_ring() -> io::Result<()> {
+    ring::try_out()
+}
+
+#[cfg(not(feature = "uring"))]
+fn try_ring() -> io::Result<()> {
+    let text = "this program was built without the feature `uring`";
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
 impl Engine for Reactor {

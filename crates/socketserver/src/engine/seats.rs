@@ -14,7 +14,7 @@ use crate::engine::Driven;
 
 /// Bits of a seat's number that say where it is; those above say which of its occupants is meant.
 const PLACE_BITS: u32 = 28;
-const GENERATIONS: u32 = 1 << 22;
+const GENERATIONS: u32 = 1 << 18;
 
 /// The largest pause between two looks over all seats.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// A place for a connection.
 pub(in crate::engine) struct Slot {
     pub(in crate::engine) driven: Option<Box<dyn Driven>>,
-    /// How many have sat here before, in 22 bits, and the marks of who does.
+    /// How many have sat here before, in 18 bits, and the marks of who does.
     state: u32,
     /// When its entry in the heap comes up, in ticks; 0 is never.
     armed: u32,
@@ -48,6 +48,12 @@ pub(in crate::engine) enum Mark {
     HasRoom = 1 << 28,
     /// The kernel has been asked to receive.
     Receives = 1 << 29,
+    /// What it wrote has been sent by the kernel, and it has not been told.
+    HasLanded = 1 << 18,
+    /// It is to be told at once.
+    AwaitsLanding = 1 << 19,
+    /// The kernel has been asked to receive no more.
+    Cancels = 1 << 20,
     /// Its handler has been set up.
     IsOpen = 1 << 30,
     /// The end of the input has come.

@@ -318,11 +318,15 @@ impl<H: MessageHandler> Session<H> {
         self.end_pause(turn);
         let is_over = self.phase == Phase::Over;
         let room = !is_over && self.link.check_output();
+        if room {
+            self.link.watch_stuck(turn.now);
+        }
         self.link.tidy();
         Wants {
             input: self.phase == Phase::Open && !self.is_held(),
             room,
-            is_over: is_over && !self.link.is_in_flight,
+            landing: is_over || self.link.own_outbox().is_some() || self.is_held(),
+            is_over: is_over && !self.link.is_sending(),
             at: self.deadline(),
         }
     }

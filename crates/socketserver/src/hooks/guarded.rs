@@ -20,7 +20,12 @@ impl GuardedHooks {
     }
 
     pub(crate) fn verify_request(&self, peer: &Address) -> Verdict {
-        self.call("verify_request", |hooks, server| {
+        self.verify_request_of(peer, &self.server.shared().handle())
+    }
+
+    /// As [`verify_request`](Self::verify_request), with a handle on the present run.
+    pub(crate) fn verify_request_of(&self, peer: &Address, server: &ServerHandle) -> Verdict {
+        self.call_with(server, "verify_request", |hooks, server| {
             hooks.verify_request(peer, server)
         })
         .unwrap_or(Verdict::Refuse)
@@ -61,8 +66,16 @@ impl GuardedHooks {
         call: impl FnOnce(&dyn Hooks, &ServerHandle) -> T,
     ) -> Option<T> {
         // A handle that names the present run, and not the one in which the server was made.
-        let server = self.server.shared().handle();
-        match catch(|| call(&*self.hooks, &server)) {
+        self.call_with(&self.server.shared().handle(), name, call)
+    }
+
+    fn call_with<T>(
+        &self,
+        server: &ServerHandle,
+        name: &'static str,
+        call: impl FnOnce(&dyn Hooks, &ServerHandle) -> T,
+    ) -> Option<T> {
+        match catch(|| call(&*self.hooks, server)) {
             Ok(value) => Some(value),
             Err(message) => {
                 self.report(&Error::Hook {

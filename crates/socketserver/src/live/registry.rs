@@ -20,6 +20,10 @@ use crate::socket::Socket;
 use crate::telemetry::{EndReason, Event, Refusal, Telemetry};
 use crate::wake::Waker;
 
+mod datagrams;
+
+pub(crate) use datagrams::HandledDatagram;
+
 /// What became of the requests that were running when a server stopped.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]

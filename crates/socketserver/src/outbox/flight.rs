@@ -20,7 +20,7 @@ impl Outbox {
     /// What to send next; `None` if nothing waits, or something is under way.
     pub(crate) fn take_off(&self) -> Option<Flight> {
         let mut queue = lock(&self.0.queue);
-        if queue.socket.is_none() || queue.in_flight > 0 {
+        if queue.socket.is_none() || queue.is_sending() {
             return None;
         }
         let first = queue.messages.front()?;
@@ -41,6 +41,21 @@ impl Outbox {
             Flight::Joined(bytes) => bytes.len(),
         };
         Some(flight)
+    }
+
+    /// Has everything wait, or no longer, for something that the kernel sends beside it.
+    pub(crate) fn hold(&self, holds: bool) {
+        lock(&self.0.queue).is_held = holds;
+    }
+
+    /// Whether the kernel is sending.
+    pub(crate) fn is_sending(&self) -> bool {
+        lock(&self.0.queue).is_sending()
+    }
+
+    /// Whether it is `flusher` that looks after it.
+    pub(crate) fn is_looked_after_by(&self, flusher: usize) -> bool {
+        self.0.flusher.as_ptr().cast::<()>().addr() == flusher
     }
 
     /// Notes what became of the last flight; tells whether more waits.

@@ -19,6 +19,8 @@ pub(super) struct Queue {
     pub(super) looked_after: bool,
     /// Bytes at the front that the kernel is sending at the moment.
     pub(super) in_flight: usize,
+    /// Whether the kernel is sending something that was never in the queue.
+    pub(super) is_held: bool,
     /// Whether the handler is done, so that nothing new is taken.
     pub(super) ending: bool,
     pub(super) overflow: Overflow,
@@ -34,10 +36,16 @@ impl Queue {
             bytes: 0,
             looked_after: false,
             in_flight: 0,
+            is_held: false,
             ending: false,
             overflow: Overflow::default(),
             dropped: 0,
         }
+    }
+
+    /// Whether the kernel is sending, so that nobody else may.
+    pub(super) fn is_sending(&self) -> bool {
+        self.in_flight > 0 || self.is_held
     }
 
     /// Messages at the front that must stay where they are: a part of them is out, or may be.

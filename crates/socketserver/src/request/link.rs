@@ -187,16 +187,18 @@ impl Link {
         if let Some(reason) = self.live().cut_reason() {
             return Err(cut_error(reason));
         }
-        let waits = self.waiting_bytes() + turn.output.len();
         if turn.waiter.is_some() {
             turn.output.extend_from_slice(bytes);
-            return if waits + bytes.len() > PIECE || self.is_shared {
+            return if turn.output.len() > PIECE || self.is_shared {
                 self.flush_waiting(turn)
             } else {
                 Ok(())
             };
         }
-        if waits > self.limits().outbox_bytes {
+        if turn.output.len() > PIECE {
+            self.flush(turn)?;
+        }
+        if self.waiting_bytes() > self.limits().outbox_bytes {
             // On an event loop nobody can wait for the peer in the middle of a message.
             self.live().note_cut(EndReason::SlowConsumer);
             return Err(cut_error(EndReason::SlowConsumer));
@@ -246,7 +248,7 @@ impl Link {
             return Ok(());
         }
         let mut sent = 0;
-        if self.outbox.is_none() {
+        if self.outbox.is_none() && !self.is_in_flight {
             sent = self.socket.send_now(&turn.output)?.unwrap_or(0);
             self.live().sent(sent);
         }
@@ -308,6 +310,11 @@ impl Link {
         }
         if self.outbox.is_none() && !self.is_in_flight {
             self.is_in_flight = true;
+            self.live().sent(turn.output.len());
+            if turn.output.len() > LARGE {
+                self.owes = true;
+                self.watch_output(turn.now);
+            }
             return Ok(Some(std::mem::take(&mut turn.output)));
         }
         self.outbox(turn);
@@ -321,9 +328,28 @@ impl Link {
         let (socket, live) = (Arc::clone(&self.socket), Arc::clone(self.live()));
         let shared = Arc::clone(self.site.server.shared());
         let flusher: Arc<dyn Flusher> = turn.conductor.clone();
-        let way = (turn.way)(self.seat);
-        self.outbox
-            .get_or_insert_with(|| Outbox::new(socket, live, shared, &flusher, way))
+        let (way, is_in_flight) = ((turn.way)(self.seat), self.is_in_flight);
+        self.outbox.get_or_insert_with(|| {
+            let outbox = Outbox::new(socket, live, shared, &flusher, way);
+            outbox.hold(is_in_flight);
+            outbox
+        })
+    }
+
+    /// Whether the kernel is sending.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.is_in_flight || self.outbox.as_ref().is_some_and(Outbox::is_sending)
+    }
+
+    /// What was taken for the kernel to send has been sent.
+    pub(crate) fn landed(&mut self) {
+        self.is_in_flight = false;
+        if let Some(outbox) = &self.outbox {
+            outbox.hold(false);
+        }
+        if let Some(extra) = &mut self.extra {
+            extra.stuck = None;
+        }
     }
 
     /// The outbox, for others to push to; what was written goes before it.
@@ -359,7 +385,7 @@ impl Link {
     /// Looks after what has become of the output; tells whether some waits.
     pub(crate) fn check_output(&mut self) -> bool {
         let Some(outbox) = &self.outbox else {
-            return false;
+            return self.is_in_flight && self.owes;
         };
         let waits = outbox.queued_bytes() > 0;
         if !waits {
@@ -372,6 +398,13 @@ impl Link {
             }
         }
         waits
+    }
+
+    /// Has the write timeout begin, unless it has.
+    pub(crate) fn watch_stuck(&mut self, now: Moment) {
+        if self.owes && self.peek().is_none_or(|extra| extra.stuck.is_none()) {
+            self.watch_output(now);
+        }
     }
 
     /// Notes whether what the handler wrote is stuck, for the write timeout; cuts it off if it has been

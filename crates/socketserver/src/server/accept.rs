@@ -172,18 +172,22 @@ impl Core {
         let Ok(number) = usize::try_from(token) else {
             return Ok(());
         };
-        for nth in 0..BATCH.min(at_most) {
+        let at_most = BATCH.min(at_most);
+        let mut left = at_most;
+        while left > 0 {
             // Requests that were served here have taken their time.
             self.keeper.glance();
             if self.shared.is_stopping() || !engine.has_room() || !self.shared.registry.has_room() {
                 break;
             }
-            if !self.accept_one(number, engine, admission)? {
-                if nth == 0 {
-                    self.check_listening(number)?;
-                }
+            let (count, goes_on) = self.accept_some(number, engine, admission, left)?;
+            if count == 0 && left == at_most {
+                self.check_listening(number)?;
+            }
+            if !goes_on {
                 break;
             }
+            left = left.saturating_sub(count);
         }
         Ok(())
     }
@@ -212,13 +216,18 @@ impl Core {
                 && engine.has_room()
                 && self.shared.registry.has_room()
             {
-                let goes_on = match self.accept_one(number, engine, admission) {
+                let left = self.gates[number].drain_left.unwrap_or(0);
+                let (count, goes_on) = match self.accept_some(number, engine, admission, left) {
                     // The listener is gone, and its queue with it.
-                    Err(Error::Listener { .. }) => false,
+                    Err(Error::Listener { .. }) => (0, false),
                     accepted => accepted?,
                 };
-                let left = self.gates[number].drain_left.get_or_insert(0);
-                *left = if goes_on { *left - 1 } else { 0 };
+                let left = if goes_on {
+                    left.saturating_sub(count)
+                } else {
+                    0
+                };
+                self.gates[number].drain_left = Some(left);
                 self.keeper.glance();
                 if self.keeper.has_forced() {
                     return Ok(());
@@ -226,6 +235,28 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Accepts one request, or a batch of at most so many if the source serves them by itself; tells
+    /// how many, and whether there may be another.
+    fn accept_some(
+        &mut self,
+        number: usize,
+        engine: &dyn Engine,
+        admission: &Admission,
+        at_most: usize,
+    ) -> Result<(usize, bool), Error> {
+        let source = &mut self.gates[number].source;
+        let accepted = match source.serve_batch(admission, at_most) {
+            Ok(None) => self.accept_one(number, engine, admission),
+            Ok(Some(batch)) => {
+                self.accept_works_again(number);
+                self.gates[number].handled = batch.last;
+                return Ok((batch.count, batch.goes_on));
+            }
+            Err(error) => self.accept_failed(number, error),
+        };
+        accepted.map(|goes_on| (usize::from(goes_on), goes_on))
     }
 
     /// Accepts one request; tells whether there may be another.
@@ -254,7 +285,7 @@ impl Core {
                     task.peer().clone(),
                     std::sync::Arc::clone(&task.ticket.live),
                 );
-                if self.keeper_is_draining() {
+                if self.keeper.is_draining() {
                     // It came in after the drain began, so it is told here.
                     live.drain();
                 }
@@ -277,10 +308,6 @@ impl Core {
             }
         });
         Ok(true)
-    }
-
-    fn keeper_is_draining(&self) -> bool {
-        self.keeper.is_draining()
     }
 
     /// Decides what an error of accept means; tells whether there may be another request.

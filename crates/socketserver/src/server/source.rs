@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socketserver_sys::gauges::{Gauges, GaugesCell, SharedGauges};
 
+use super::Handled;
 use super::child::ChildInterrupt;
 use super::keeper::Keeper;
 use crate::address::Address;
@@ -41,6 +42,12 @@ pub(super) trait Source: Send {
     fn is_listening(&self) -> bool;
     /// Takes the next request.
     fn accept(&mut self, admission: &Admission) -> io::Result<Taken>;
+    /// Takes requests, at most so many, and serves them to their end here and now; `None`: it yields
+    /// each by [`accept`](Self::accept), for the engine to run.
+    fn serve_batch(&mut self, admission: &Admission, at_most: usize) -> io::Result<Option<Batch>> {
+        let _ = (admission, at_most);
+        Ok(None)
+    }
     /// Takes the next request and refuses it.
     fn refuse(&mut self) -> io::Result<Address>;
 }
@@ -49,6 +56,16 @@ pub(super) trait Source: Send {
 pub(super) enum Taken {
     Task(Task),
     Refused(Address, Refusal),
+}
+
+/// What came of a batch.
+pub(super) struct Batch {
+    /// How many requests there were.
+    pub(super) count: usize,
+    /// Whether there may be another at once.
+    pub(super) goes_on: bool,
+    /// What became of the last one, if there was any.
+    pub(super) last: Option<Handled>,
 }
 
 /// What a source needs to make a task.

@@ -1,12 +1,14 @@
 //! Datagrams as they come in, and the socket by which they are answered.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
+use socketserver_sys::datagrams::{Inbound, RECEIVED_AT_ONCE, Received};
 
 use super::Listener;
 use super::socket_file::SocketFile;
@@ -35,24 +37,31 @@ pub(crate) struct ReplySocket(RwLock<Option<Arc<OwnedFd>>>);
 impl ReplySocket {
     /// Sends without waiting.
     pub(crate) fn send(&self, payload: &[u8], peer: &Address) -> io::Result<()> {
-        if *peer == Address::Unnamed {
-            let text = "the peer has no address to answer: its socket is not bound";
-            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text));
-        }
-        let Some(fd) = self.get() else {
-            return Err(io::Error::new(
-                io::ErrorKind::NotConnected,
-                "the server is closed",
-            ));
-        };
+        let peer = Self::destination(peer)?;
+        let fd = self.open()?;
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
-            match rustix::net::sendto(&fd, payload, flags, &peer.to_kernel()?) {
+            match rustix::net::sendto(&fd, payload, flags, &peer) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The address by which `peer` can be answered.
+    pub(crate) fn destination(peer: &Address) -> io::Result<SocketAddrAny> {
+        if *peer == Address::Unnamed {
+            let text = "the peer has no address to answer: its socket is not bound";
+            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text));
+        }
+        Ok(peer.to_kernel()?)
+    }
+
+    /// The socket, which stays open as long as it is held.
+    pub(crate) fn open(&self) -> io::Result<Arc<OwnedFd>> {
+        self.get()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the server is closed"))
     }
 
     /// Calls `look` with the socket; `None` once it is closed.
@@ -81,6 +90,10 @@ pub(super) struct PacketListener {
     reply: Arc<ReplySocket>,
     /// One byte larger than the largest datagram, so that a larger one shows.
     buffer: Vec<u8>,
+    /// What receives many at once.
+    inbound: Inbound,
+    /// Shares in `reply` that were given back: to take one of them costs less than to make one.
+    replies: Vec<Arc<ReplySocket>>,
 }
 
 impl PacketListener {
@@ -94,6 +107,8 @@ impl PacketListener {
             fd,
             reply,
             buffer: vec![0; datagram_bytes.saturating_add(1)],
+            inbound: Inbound::new(datagram_bytes),
+            replies: Vec::new(),
             _file: file,
         })
     }
@@ -116,6 +131,46 @@ impl Listener for PacketListener {
             },
             peer,
         ))
+    }
+
+    fn accept_many(
+        &mut self,
+        at_most: usize,
+        into: &mut VecDeque<(Packet, Address)>,
+    ) -> io::Result<bool> {
+        let at_most = at_most.min(RECEIVED_AT_ONCE);
+        let (reply, replies) = (&self.reply, &mut self.replies);
+        let count = self.inbound.receive(&self.fd, at_most, |received| {
+            let Received {
+                payload,
+                length,
+                peer,
+            } = received;
+            let peer = match peer.inet() {
+                Some(peer) => Address::from(peer),
+                None => peer
+                    .any()
+                    .map_or(Address::Unnamed, |peer| Address::from_kernel(&peer)),
+            };
+            let socket = replies.pop().unwrap_or_else(|| Arc::clone(reply));
+            into.push_back((
+                Packet {
+                    payload,
+                    length,
+                    socket,
+                },
+                peer,
+            ));
+        })?;
+        // The call goes on until it is full or there is no more.
+        Ok(count == at_most)
+    }
+
+    fn take_back(&mut self, packet: Packet) {
+        self.inbound.give_back(packet.payload);
+        if self.replies.len() < RECEIVED_AT_ONCE && Arc::ptr_eq(&packet.socket, &self.reply) {
+            self.replies.push(packet.socket);
+        }
     }
 
     fn local_address(&self) -> io::Result<Address> {

@@ -1,4 +1,4 @@
-//! The matrix: transports, engines, and which of them a sentence is about.
+//! The matrix: transports, kinds of handlers, engines, and which of them a sentence is about.
 
 use std::fmt;
 
@@ -7,18 +7,48 @@ use socketserver::Scheme;
 use crate::Outcome;
 use crate::server_process::Setup;
 
-/// An engine, by its name.
+/// A kind of handler.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// It is given a whole request, and may wait: a stream, or a datagram.
+    Requests,
+    /// It is given one message of a stream after another.
+    Messages,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 2] = [Self::Requests, Self::Messages];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Messages => "messages",
+        }
+    }
+}
+
+/// An engine, as it is set up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Engine {
     Sequential,
     Threading,
     Forking,
     Pool,
+    /// One loop, on the thread that serves.
+    Reactor,
+    /// Three loops: most connections are on another thread than the one that accepts.
+    ReactorOfThree,
 }
 
 impl Engine {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Sequential, Self::Threading, Self::Forking, Self::Pool];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Sequential,
+        Self::Threading,
+        Self::Forking,
+        Self::Pool,
+        Self::Reactor,
+        Self::ReactorOfThree,
+    ];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -26,6 +56,20 @@ impl Engine {
             Self::Threading => "threading",
             Self::Forking => "forking",
             Self::Pool => "pool",
+            Self::Reactor => "reactor",
+            Self::ReactorOfThree => "reactor_of_three",
+        }
+    }
+
+    pub(crate) fn is_reactor(self) -> bool {
+        self.name() == "reactor"
+    }
+
+    /// What the library calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ReactorOfThree => Self::Reactor.as_str(),
+            other => other.as_str(),
         }
     }
 }
@@ -34,29 +78,56 @@ impl Engine {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     pub(crate) scheme: Scheme,
+    pub(crate) kind: Kind,
     pub(crate) engine: Engine,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}::{}", self.scheme.as_str(), self.engine.as_str())
+        let (kind, engine) = (self.kind.as_str(), self.engine.as_str());
+        write!(f, "{}::{kind}::{engine}", self.scheme.as_str())
     }
 }
 
 impl Case {
-    /// A server of this transport and engine, not started yet.
+    /// A server of this transport, kind of handler and engine, not started yet.
     pub(crate) fn server(self) -> Setup {
         Setup::new(self)
+    }
+
+    /// Whether the library has it: a datagram is no stream of messages, and a stream's request waits
+    /// for its peer, which an event loop must not.
+    fn exists(self) -> bool {
+        match (self.kind, self.scheme.is_datagram()) {
+            (Kind::Messages, is_datagram) => !is_datagram,
+            (Kind::Requests, false) => !self.engine.is_reactor(),
+            (Kind::Requests, true) => true,
+        }
+    }
+
+    /// Whether its requests are served one after another, on the thread that serves.
+    pub(crate) fn is_one_by_one(self) -> bool {
+        match self.engine {
+            Engine::Sequential => true,
+            // It takes datagrams for what never waits.
+            engine if engine.is_reactor() => self.scheme.is_datagram(),
+            _ => false,
+        }
     }
 }
 
 /// All cells.
 pub(crate) fn all() -> impl Iterator<Item = Case> {
-    Scheme::ALL.into_iter().flat_map(|scheme| {
-        Engine::ALL
-            .into_iter()
-            .map(move |engine| Case { scheme, engine })
-    })
+    let engines = |(scheme, kind)| {
+        Engine::ALL.into_iter().map(move |engine| Case {
+            scheme,
+            kind,
+            engine,
+        })
+    };
+    let kinds = |scheme| Kind::ALL.into_iter().map(move |kind| (scheme, kind));
+    let cells = Scheme::ALL.into_iter().flat_map(kinds).flat_map(engines);
+    cells.filter(|case| case.exists())
 }
 
 /// Something that holds.
@@ -109,17 +180,35 @@ pub(crate) fn on_udp(case: Case) -> bool {
     on_internet(case) && on_datagrams(case)
 }
 
-/// Engines that run requests side by side.
 pub(crate) fn side_by_side(case: Case) -> bool {
-    case.engine != Engine::Sequential
+    !case.is_one_by_one()
 }
 
 pub(crate) fn side_by_side_on_streams(case: Case) -> bool {
     side_by_side(case) && on_streams(case)
 }
 
+/// Where the stop that is asked for can find a handler at work: side by side, and wherever a handler
+/// that is at work elsewhere only pauses.
+pub(crate) fn side_by_side_or_pausing(case: Case) -> bool {
+    side_by_side(case) || on_messages(case)
+}
+
+pub(crate) fn on_messages(case: Case) -> bool {
+    case.kind == Kind::Messages
+}
+
+pub(crate) fn on_messages_side_by_side(case: Case) -> bool {
+    on_messages(case) && side_by_side(case)
+}
+
 pub(crate) fn shared_memory_on_streams(case: Case) -> bool {
-    matches!(case.engine, Engine::Threading | Engine::Pool) && on_streams(case)
+    side_by_side_on_streams(case) && !forking(case)
+}
+
+/// Engines that have a `handle_request`.
+pub(crate) fn blocking(case: Case) -> bool {
+    !case.engine.is_reactor()
 }
 
 pub(crate) fn forking(case: Case) -> bool {
@@ -130,6 +219,7 @@ pub(crate) fn forking_on_streams(case: Case) -> bool {
     forking(case) && on_streams(case)
 }
 
-pub(crate) fn pool_on_streams(case: Case) -> bool {
-    case.engine == Engine::Pool && on_streams(case)
+/// Engines on which who says nothing takes no thread.
+pub(crate) fn parking_on_streams(case: Case) -> bool {
+    (case.engine == Engine::Pool || case.engine.is_reactor()) && on_streams(case)
 }

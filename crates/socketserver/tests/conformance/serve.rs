@@ -1,20 +1,20 @@
-//! The process of a server under test: `--serve TRANSPORT ENGINE DIRECTORY [NAME=VALUE ...]`.
+//! The process of a server under test: `--serve TRANSPORT KIND ENGINE DIRECTORY [NAME=VALUE ...]`.
 //!
 //! It prints `listening on URL` and then does what the lines of its input say, without a thread of its
 //! own: `serve`, `handle MILLISECONDS`, `close` and so on when it does not serve ([`command`]); `stop`,
-//! `abort` and `status` when it does ([`console`]).
+//! `abort`, `prompt` and `status` when it does ([`console`]).
 //! Each is answered by a line.
 //!
-//! The settings are read where they are used, here and in [`stage`]:
+//! The settings are read where they are used, here, in [`engines`] and in [`stage`]:
 //!
 //! | name | what it sets |
 //! |---|---|
 //! | `address` | where to listen; default a free port of 127.0.0.1, or a file in the directory |
-//! | `boxed` | `yes`: the engine is chosen at run time, as a `Box<dyn BlockingEngine>` |
+//! | `boxed` | `any`, `blocking`, `shared`: the engine is chosen at run time, as a box of that kind |
 //! | `children`, `threads` | how many, under forking and pool |
 //! | `connections`, `line_bytes`, `datagram_bytes` | those limits |
-//! | `drain`, `idle`, `service` | those times, in milliseconds |
-//! | `early` | `yes`: the first request is read in `setup` |
+//! | `drain`, `idle`, `read`, `service`, `write` | those times, in milliseconds |
+//! | `early` | `yes`: the first request is read in `setup`; a handler of messages is prompted |
 //! | `forgives` | `yes`: an overlong line is answered `too long` rather than an error |
 //! | `greets` | `yes`: the server speaks first |
 //! | `panics` | the hook that panics, the first time that it is called |
@@ -26,25 +26,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socketserver::transport::Transport;
+use socketserver::transport::{Stream, Transport};
 use socketserver::{
-    BlockingEngine, Builder, Forking, IntoAddress, Limits, Pool, RequestOf, Requests, RunsOn,
-    Scheme, Sequential, Served, Server, ServerHandle, Tcp, Threading, Udp, UnixDatagram,
-    UnixStream,
+    Builder, Handled, Handler, IntoAddress, Limits, RequestOf, RunsOn, Scheme, Served, Server,
+    ServerHandle, Tcp, Udp, UnixDatagram, UnixStream,
 };
 
 use crate::Outcome;
-use crate::case::Engine;
+use crate::case::{Engine, Kind};
 use crate::facts::Facts;
 
 mod console;
+mod engines;
 mod handler;
+mod messages;
+mod orders;
 mod process;
 mod stage;
 
 use console::Console;
-pub(crate) use handler::LONG;
-use handler::{Exchange, Obedient};
+use handler::Obedient;
+use messages::ObedientMessages;
+pub(crate) use orders::LONG;
 pub(crate) use process::{descriptors, state};
 use stage::{Noting, Stage};
 
@@ -64,6 +67,7 @@ pub(crate) fn gate(directory: &Path) -> PathBuf {
 /// What the process was told on its command line.
 pub(crate) struct Settings {
     scheme: Scheme,
+    kind: Kind,
     engine: Engine,
     directory: PathBuf,
     values: HashMap<String, String>,
@@ -72,8 +76,9 @@ pub(crate) struct Settings {
 impl Settings {
     fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
         let mut next = || words.next().ok_or("an argument is missing");
-        let (scheme, engine, directory) = (next()?, next()?, next()?);
+        let (scheme, kind, engine, directory) = (next()?, next()?, next()?, next()?);
         let scheme = Scheme::ALL.into_iter().find(|it| it.as_str() == scheme);
+        let kind = Kind::ALL.into_iter().find(|it| it.as_str() == kind);
         let engine = Engine::ALL.into_iter().find(|it| it.as_str() == engine);
         let pairs = words.filter_map(|word| {
             let (name, value) = word.split_once('=')?;
@@ -81,6 +86,7 @@ impl Settings {
         });
         Ok(Self {
             scheme: scheme.ok_or("no such transport")?,
+            kind: kind.ok_or("no such kind of handler")?,
             engine: engine.ok_or("no such engine")?,
             directory: directory.into(),
             values: pairs.collect(),
@@ -117,6 +123,8 @@ impl Settings {
         limits.connections = self.number("connections").unwrap_or(limits.connections);
         limits.line_bytes = self.number("line_bytes").unwrap_or(limits.line_bytes);
         limits.idle_timeout = self.time("idle").or(limits.idle_timeout);
+        limits.read_timeout = self.time("read").or(limits.read_timeout);
+        limits.write_timeout = self.time("write").or(limits.write_timeout);
         limits
     }
 }
@@ -129,7 +137,7 @@ fn say(line: &str) -> io::Result<()> {
 }
 
 pub(crate) fn main(words: impl Iterator<Item = String>) -> Outcome {
-    handler::silence_panics_on_purpose();
+    orders::silence_panics_on_purpose();
     let before = descriptors();
     run(&Arc::new(Settings::parse(words)?))?;
     // A thread that has served its request may take a moment to end.
@@ -147,64 +155,51 @@ pub(crate) fn main(words: impl Iterator<Item = String>) -> Outcome {
 fn run(settings: &Arc<Settings>) -> Outcome {
     let bytes = settings.number("datagram_bytes");
     match settings.scheme {
-        Scheme::Tcp => on_transport(Tcp::default(), settings),
-        Scheme::Unix => on_transport(UnixStream::default(), settings),
+        Scheme::Tcp => on_stream(Tcp::default(), settings),
+        Scheme::Unix => on_stream(UnixStream::default(), settings),
         Scheme::Udp => {
-            let transport = Udp::default();
-            let bytes = bytes.unwrap_or(65_507);
-            on_transport(transport.datagram_bytes(bytes), settings)
+            let transport = Udp::default().datagram_bytes(bytes.unwrap_or(65_507));
+            engines::on_any(transport, settings, Obedient::new)
         }
         _ => {
-            let transport = UnixDatagram::default();
-            let bytes = bytes.unwrap_or(65_536);
-            on_transport(transport.datagram_bytes(bytes), settings)
+            let transport = UnixDatagram::default().datagram_bytes(bytes.unwrap_or(65_536));
+            engines::on_any(transport, settings, Obedient::new)
         }
     }
 }
 
-fn on_transport<T>(transport: T, settings: &Arc<Settings>) -> Outcome
+fn on_stream<T>(transport: T, settings: &Arc<Settings>) -> Outcome
 where
-    T: Transport,
-    T::Accepted: Served,
-    RequestOf<T>: Exchange,
+    T: Transport<Accepted = Stream>,
     String: IntoAddress<T>,
-    Requests<RequestOf<T>>: RunsOn<Sequential>
-        + RunsOn<Threading>
-        + RunsOn<Forking>
-        + RunsOn<Pool>
-        + RunsOn<Box<dyn BlockingEngine>>,
 {
-    let forking = Forking::default().max_children(settings.number("children").unwrap_or(40));
-    let pool =
-        Pool::new(settings.number("threads").unwrap_or(4)).greeting(settings.is("greets", "yes"));
-    if settings.is("boxed", "yes") {
-        let engine: Box<dyn BlockingEngine> = match settings.engine {
-            Engine::Sequential => Box::new(Sequential),
-            Engine::Threading => Box::new(Threading::default()),
-            Engine::Forking => Box::new(forking),
-            Engine::Pool => Box::new(pool),
-        };
-        return on_engine(transport, engine, settings);
-    }
-    match settings.engine {
-        Engine::Sequential => on_engine(transport, Sequential, settings),
-        Engine::Threading => on_engine(transport, Threading::default(), settings),
-        Engine::Forking => on_engine(transport, forking, settings),
-        Engine::Pool => on_engine(transport, pool, settings),
+    match settings.kind {
+        Kind::Requests => engines::on_blocking(transport, settings, Obedient::new),
+        Kind::Messages => engines::on_any(transport, settings, ObedientMessages::new),
     }
 }
 
-fn on_engine<T, E>(transport: T, engine: E, settings: &Arc<Settings>) -> Outcome
+/// `handle_request`, where there is one.
+type HandleRequest<T, E> =
+    Option<fn(&mut Server<T, E>, Option<Duration>) -> Result<Handled, socketserver::Error>>;
+
+fn on_engine<T, E, H, K>(
+    transport: T,
+    engine: E,
+    settings: &Arc<Settings>,
+    make: fn(Arc<Stage>) -> H,
+    handle_request: HandleRequest<T, E>,
+) -> Outcome
 where
     T: Transport,
     T::Accepted: Served,
     E: socketserver::Engine,
-    RequestOf<T>: Exchange,
     String: IntoAddress<T>,
-    Requests<RequestOf<T>>: RunsOn<E>,
+    H: Handler<RequestOf<T>, K>,
+    K: RunsOn<E>,
 {
-    if engine.name() != settings.engine.as_str() {
-        return Err(format!("{} is called {}", settings.engine.as_str(), engine.name()).into());
+    if engine.name() != settings.engine.name() {
+        return Err(format!("{} is called {}", settings.engine.name(), engine.name()).into());
     }
     let stage = Arc::new(Stage::new(Arc::clone(settings)));
     let console = Console::new(Arc::clone(&stage));
@@ -227,14 +222,16 @@ where
         .service_interval(settings.time("service").unwrap_or(hour))
         .watch(io::stdin(), console.watch())
         .watch(signals, stopping);
-    let server = builder.bind(settings.address(), move || {
-        Obedient::new(Arc::clone(&stage))
-    })?;
-    command(server, &console)
+    let server = builder.bind(settings.address(), move || make(Arc::clone(&stage)))?;
+    command(server, &console, handle_request)
 }
 
 /// Does what it is told while it does not serve.
-fn command<T, E: socketserver::Engine>(mut server: Server<T, E>, console: &Console) -> Outcome {
+fn command<T: Transport, E: socketserver::Engine>(
+    mut server: Server<T, E>,
+    console: &Console,
+    handle_request: HandleRequest<T, E>,
+) -> Outcome {
     say(&format!("listening on {}", server.endpoints()[0]))?;
     let first_run = server.handle();
     let mut foreign = None;
@@ -254,7 +251,8 @@ fn command<T, E: socketserver::Engine>(mut server: Server<T, E>, console: &Conso
             }
             "handle" => {
                 let timeout = Duration::from_millis(rest.parse()?);
-                let handled = server.handle_request(Some(timeout))?;
+                let handle_request = handle_request.ok_or("this engine has no handle_request")?;
+                let handled = handle_request(&mut server, Some(timeout))?;
                 say(&format!("handled {handled:?}"))?;
             }
             "stop" => server.handle().shutdown(),

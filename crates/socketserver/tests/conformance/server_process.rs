@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal};
 use socketserver::Endpoint;
 
 use crate::Outcome;
-use crate::case::Case;
+use crate::case::{Case, Kind};
 use crate::client::{Client, PATIENCE};
 use crate::facts::Facts;
 use crate::gate::Gate;
@@ -178,6 +178,7 @@ impl Setup {
         let mut arguments = vec![
             serve::FLAG.to_owned(),
             self.case.scheme.as_str().to_owned(),
+            self.case.kind.as_str().to_owned(),
             self.case.engine.as_str().to_owned(),
             scratch.path().display().to_string(),
         ];
@@ -223,6 +224,27 @@ impl ServerProcess {
     pub(crate) fn serve(&mut self) -> Outcome {
         self.tell("serve")?;
         self.process.hear("serving").map(drop)
+    }
+
+    /// A client whose request goes wrong as `text` says; a handler of messages has none to read in its
+    /// `setup`, and is prompted.
+    pub(crate) fn failing_client(&mut self, case: Case, text: &str) -> Outcome<Client> {
+        let is_prompted = case.kind == Kind::Messages && text.ends_with("setup");
+        self.prompt(case, if is_prompted { text } else { "" })?;
+        let mut client = self.client()?;
+        if !is_prompted {
+            client.say(text)?;
+        }
+        Ok(client)
+    }
+
+    /// Has handlers of messages do as `text` says before they have a message.
+    pub(crate) fn prompt(&mut self, case: Case, text: &str) -> Outcome {
+        if case.kind == Kind::Requests {
+            return Ok(());
+        }
+        self.tell(&format!("prompt {text}"))?;
+        self.process.hear("prompted").map(drop)
     }
 
     /// What it is like at the moment.

@@ -72,14 +72,6 @@ impl EpollPort {
         }
     }
 
-    /// Sends on what waited for room.
-    fn send_on(&mut self, hall: &mut Hall, seat: u64) {
-        if let Some(outbox) = outbox_at(hall, seat) {
-            outbox.flush();
-        }
-        attend(self, hall, seat);
-    }
-
     /// Reads what there is, or as much as one may in a turn.
     fn read(&mut self, hall: &mut Hall, seat: u64, to_the_end: bool) {
         let input = &mut self.input;
@@ -125,10 +117,13 @@ impl Port for EpollPort {
         self.poller.add(&**socket, seat, Interest::Changes)
     }
 
-    fn remove(&mut self, socket: &Arc<Socket>, at_once: bool) {
+    fn remove(&mut self, hall: &mut Hall, seat: u64) {
         // Closing it removes it.
-        if !at_once {
-            self.poller.remove(&**socket);
+        if let Some(slot) = hall.seats.get(seat)
+            && let Some(driven) = slot.driven.as_deref()
+            && !driven.closes_at_once()
+        {
+            self.poller.remove(&**driven.socket());
         }
     }
 
@@ -206,5 +201,12 @@ impl Port for EpollPort {
 
     fn send(&mut self, _hall: &mut Hall, outbox: &Outbox) {
         outbox.settle();
+    }
+
+    fn send_on(&mut self, hall: &mut Hall, seat: u64) {
+        if let Some(outbox) = outbox_at(hall, seat) {
+            outbox.flush();
+        }
+        attend(self, hall, seat);
     }
 }

@@ -20,8 +20,8 @@ pub(super) trait Port {
 
     /// Waits for the socket at `seat` from now on.
     fn add(&mut self, socket: &Arc<Socket>, seat: u64) -> io::Result<()>;
-    /// Waits for it no longer; it is about to be closed, `at_once` or later.
-    fn remove(&mut self, socket: &Arc<Socket>, at_once: bool);
+    /// Waits for the one at `seat` no longer; it is about to be closed.
+    fn remove(&mut self, hall: &mut Hall, seat: u64);
     /// Waits at most `timeout`; a `fd` beside its own is waited for, too. Tells whether that is
     /// readable.
     fn turn(
@@ -34,8 +34,10 @@ pub(super) trait Port {
     fn meet(&mut self, hall: &mut Hall, seat: u64, wants: Wants);
     /// Sends what the handler at `seat` has written.
     fn flush(&mut self, hall: &mut Hall, seat: u64) -> Option<Wants>;
-    /// Sends what waits in an outbox at the end of a turn.
+    /// Sends what waits in an outbox at the end of a turn; what is left is posted to its loop.
     fn send(&mut self, hall: &mut Hall, outbox: &Outbox);
+    /// Sends what waits in the outbox at `seat`, as far as there is room, and sees to the rest.
+    fn send_on(&mut self, hall: &mut Hall, seat: u64);
 }
 
 /// The connections of a loop, and what comes to them from elsewhere.
@@ -75,7 +77,15 @@ impl Hall {
         seat: u64,
         call: impl FnOnce(&mut dyn Driven, &mut Turn) -> Wants,
     ) -> Option<Wants> {
-        let driven = self.seats.get(seat)?.driven.as_deref_mut()?;
+        let slot = self.seats.get(seat)?;
+        let has_landed = slot.has(Mark::HasLanded);
+        if has_landed {
+            slot.mark(Mark::HasLanded, false);
+        }
+        let driven = slot.driven.as_deref_mut()?;
+        if has_landed {
+            driven.landed(Ok(()), &mut self.turn);
+        }
         self.watched.calls(driven.id());
         let wants = call(driven, &mut self.turn);
         self.watched.is_back();
@@ -177,7 +187,7 @@ impl<P: Port> EventLoop<P> {
                         tracing::warn!(%peer, %error, "a loop cannot take one more connection");
                     }
                 }
-                Post::Flush(seat) => self.flush_outbox(seat),
+                Post::Flush(seat) => self.port.send_on(&mut self.hall, seat),
                 Post::Resume(seat, pause) => {
                     let Self { hall, port } = self;
                     let wants = hall.call(seat, |driven, turn| driven.resume(pause, turn));
@@ -187,18 +197,6 @@ impl<P: Port> EventLoop<P> {
             }
         }
         self.hall.posts = posts;
-    }
-
-    fn flush_outbox(&mut self, seat: u64) {
-        let Self { hall, port } = self;
-        let outbox = hall.seats.get(seat).and_then(|slot| {
-            let driven = slot.driven.as_deref()?;
-            driven.outbox().cloned()
-        });
-        if let Some(outbox) = outbox {
-            port.send(hall, &outbox);
-            attend(port, hall, seat);
-        }
     }
 
     /// Seats a new connection, outside a turn or in one.
@@ -282,12 +280,11 @@ pub(super) fn finish<P: Port>(port: &mut P, hall: &mut Hall, seat: u64, wants: O
 }
 
 fn close<P: Port>(port: &mut P, hall: &mut Hall, seat: u64) {
-    let Some(driven) = hall.seats.leave(seat) else {
-        return;
-    };
-    hall.inbox.forget();
-    port.remove(driven.socket(), driven.closes_at_once());
-    driven.close();
+    port.remove(hall, seat);
+    if let Some(driven) = hall.seats.leave(seat) {
+        hall.inbox.forget();
+        driven.close();
+    }
 }
 
 /// Notes in the slot what the connection wants.

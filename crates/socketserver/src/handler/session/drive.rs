@@ -27,10 +27,6 @@ impl<H: MessageHandler> Driven for Session<H> {
         &self.link.socket
     }
 
-    fn peer(&self) -> String {
-        self.link.live().peer.to_string()
-    }
-
     fn take_seat(&mut self, seat: u64) {
         self.link.seat = seat;
     }
@@ -125,10 +121,10 @@ impl<H: MessageHandler> Driven for Session<H> {
         }
     }
 
-    fn landed(&mut self, result: io::Result<usize>) {
-        self.link.is_in_flight = false;
-        if let Ok(count) = result {
-            self.link.live().sent(count);
+    fn landed(&mut self, result: io::Result<()>, turn: &mut Turn) {
+        self.link.landed();
+        if let Err(error) = result {
+            self.fail(error, turn);
         }
     }
 

@@ -7,7 +7,7 @@ use socketserver::Scheme;
 
 use super::Test;
 use crate::Outcome;
-use crate::case::{Case, Engine};
+use crate::case::{Case, Engine, Kind};
 use crate::client::Client;
 use crate::server_process::ServerProcess;
 
@@ -26,6 +26,7 @@ pub(super) const TESTS: &[Test] = &[
 fn one_request(engine: Engine, text: &str) -> Outcome<(ServerProcess, Client)> {
     let case = Case {
         scheme: Scheme::Tcp,
+        kind: Kind::Requests,
         engine,
     };
     let mut server = case.server().bind()?;

@@ -7,7 +7,7 @@ use socketserver::{Connection, Scheme, TcpServer, ThreadingTcpServer, handler_fn
 use super::Test;
 use crate::Outcome;
 use crate::alone;
-use crate::case::{Case, Engine};
+use crate::case::{Case, Engine, Kind};
 use crate::client::PATIENCE;
 use crate::facts::Facts;
 use crate::server_process::Process;
@@ -27,6 +27,7 @@ pub(super) const TESTS: &[Test] = &[
 
 const THREADING_TCP: Case = Case {
     scheme: Scheme::Tcp,
+    kind: Kind::Requests,
     engine: Engine::Threading,
 };
 

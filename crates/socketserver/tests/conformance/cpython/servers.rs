@@ -14,7 +14,7 @@ use socketserver::{Forking, Sequential, Tcp, Threading, Udp, UnixDatagram, UnixS
 
 use super::Test;
 use crate::Outcome;
-use crate::case::{Case, Engine};
+use crate::case::{Case, Engine, Kind};
 
 /// Makes the tests, and has the compiler check that the server of each is the one of that name.
 macro_rules! servers {
@@ -23,7 +23,7 @@ macro_rules! servers {
             $name,
             || {
                 let _: fn($server) -> Server<$transport, $engine> = std::convert::identity;
-                let case = Case { scheme: Scheme::$scheme, engine: Engine::$engine };
+                let case = Case { scheme: Scheme::$scheme, kind: Kind::Requests, engine: Engine::$engine };
                 run_server(case, $foreign)
             },
         )),*];

@@ -7,7 +7,7 @@ use socketserver::{Connection, Scheme, ThreadingTcpServer, handler_fn};
 
 use super::Test;
 use crate::Outcome;
-use crate::case::{Case, Engine};
+use crate::case::{Case, Engine, Kind};
 use crate::client::Client;
 use crate::server_process::interrupt;
 
@@ -41,6 +41,7 @@ fn write() -> Outcome {
     for engine in [Engine::Threading, Engine::Sequential] {
         let case = Case {
             scheme: Scheme::Tcp,
+            kind: Kind::Requests,
             engine,
         };
         let server = case.server().start()?;

@@ -1,7 +1,7 @@
 //! Requests are answered: each by a handler of its own, whoever asks and from wherever.
 
 use crate::Outcome;
-use crate::case::{Case, sentences};
+use crate::case::{Case, Engine, Kind, sentences};
 
 sentences! {
     everywhere:
@@ -63,10 +63,24 @@ fn the_handler_sees_the_address_of_its_peer(case: Case) -> Outcome {
 }
 
 fn an_engine_chosen_at_run_time_serves_the_same(case: Case) -> Outcome {
-    let mut server = case.server().with("boxed", "yes").start()?;
-    assert_eq!(server.ask("echo hello")?, "hello");
-    assert_eq!(server.stop()?.of("ended"), 1);
+    for boxed in boxes(case) {
+        let mut server = case.server().with("boxed", boxed).start()?;
+        assert_eq!(server.ask("echo hello")?, "hello");
+        assert_eq!(server.stop()?.of("ended"), 1);
+    }
     Ok(())
+}
+
+/// The boxes that such an engine fits in, with such a handler.
+fn boxes(case: Case) -> Vec<&'static str> {
+    let never_waits = case.kind == Kind::Messages || case.scheme.is_datagram();
+    let fits = [
+        ("any", never_waits),
+        ("blocking", !case.engine.is_reactor()),
+        ("shared", never_waits && case.engine != Engine::Forking),
+    ];
+    let fits = fits.into_iter().filter(|&(_, fits)| fits);
+    fits.map(|(name, _)| name).collect()
 }
 
 fn an_ipv6_peer_is_seen_with_its_address_and_port(case: Case) -> Outcome {

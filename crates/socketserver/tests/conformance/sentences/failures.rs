@@ -22,21 +22,21 @@ sentences! {
 const STEPS: [&str; 3] = ["setup", "handle", "finish"];
 
 /// Has one request go wrong as `text` says, and waits until it is over.
-fn go_wrong(server: &mut ServerProcess, text: &str, ended: u64) -> Outcome {
-    let mut client = server.client()?;
-    client.say(text)?;
-    if !server.endpoint.scheme().is_datagram() {
+fn go_wrong(case: Case, server: &mut ServerProcess, text: &str, ended: u64) -> Outcome {
+    let mut client = server.failing_client(case, text)?;
+    if !case.scheme.is_datagram() {
         client.hear_end()?;
         drop(client);
     }
-    server.wait_until("ended", ended).map(drop)
+    server.wait_until("ended", ended)?;
+    server.prompt(case, "")
 }
 
 /// In each step of a handler something goes wrong, and the next request is served all the same.
 fn each_step_goes_wrong(case: Case, how: &str, counter: &str) -> Outcome {
     let mut server = case.server().with("early", "yes").start()?;
     for (ended, step) in (1..).step_by(2).zip(STEPS) {
-        go_wrong(&mut server, &format!("{how} {step}"), ended)?;
+        go_wrong(case, &mut server, &format!("{how} {step}"), ended)?;
         assert_eq!(server.ask("echo still here")?, "still here");
         server.wait_until("ended", ended + 1)?;
     }
@@ -60,7 +60,7 @@ fn finish_runs_if_and_only_if_setup_has_succeeded(case: Case) -> Outcome {
     for how in ["error", "panic"] {
         for step in STEPS {
             ended += 1;
-            go_wrong(&mut server, &format!("{how} {step}"), ended)?;
+            go_wrong(case, &mut server, &format!("{how} {step}"), ended)?;
             // Python's order: the error is handled after `finish`.
             let told = format!("handle_error {step}");
             wanted.extend(["verify_request".to_owned(), "setup".to_owned()]);
@@ -76,7 +76,7 @@ fn finish_runs_if_and_only_if_setup_has_succeeded(case: Case) -> Outcome {
 
 fn an_error_of_finish_is_told_beside_that_of_handle(case: Case) -> Outcome {
     let mut server = case.server().start()?;
-    go_wrong(&mut server, "error handle finish", 1)?;
+    go_wrong(case, &mut server, "error handle finish", 1)?;
     let told: Vec<String> = server.journal()?.split_off(4);
     assert_eq!(told, ["handle_error handle", "handle_error finish"]);
     assert_eq!(server.stop()?.of("failed"), 1);
@@ -116,7 +116,7 @@ fn a_panic_of_verify_request_refuses_one_request(case: Case) -> Outcome {
 
 fn a_panic_of_handle_error_costs_one_request(case: Case) -> Outcome {
     let mut server = case.server().with("panics", "handle_error").start()?;
-    go_wrong(&mut server, "error handle", 1)?;
+    go_wrong(case, &mut server, "error handle", 1)?;
     assert_eq!(server.ask("echo hello")?, "hello");
     assert_eq!(server.stop()?.of("failed"), 1);
     Ok(())

@@ -4,7 +4,7 @@ use crate::Outcome;
 use crate::case::{Case, Engine, sentences};
 
 sentences! {
-    everywhere:
+    blocking:
         handle_request_serves_one_request,
         handle_request_tells_once_that_none_came_in_time,
         handle_request_tells_that_a_request_was_refused,

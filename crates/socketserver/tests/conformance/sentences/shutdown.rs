@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::Outcome;
-use crate::case::{Case, Engine, sentences};
+use crate::case::{Case, Engine, Kind, sentences};
 use crate::client::Client;
 use crate::server_process::{ServerProcess, signal};
 
@@ -20,7 +20,7 @@ sentences! {
         who_waits_in_the_queue_is_served_and_not_reset,
         what_is_busy_at_the_deadline_is_cut_off_and_reported_so,
         an_abort_cuts_off_what_is_busy;
-    side_by_side:
+    side_by_side_or_pausing:
         a_handler_at_work_elsewhere_is_waited_for,
         a_handler_that_never_returns_does_not_hold_the_stop_for_ever;
 }
@@ -76,8 +76,7 @@ fn stop_ends_the_server_in_good_order_and_is_no_error(case: Case) -> Outcome {
     for (run, step) in (1..).zip(["setup", "handle", "finish"]) {
         server.serve()?;
         let before = server.journal()?.len();
-        let mut client = server.client()?;
-        client.say(&format!("stop {step}"))?;
+        let mut client = server.failing_client(case, &format!("stop {step}"))?;
         if !case.scheme.is_datagram() {
             client.hear_end()?;
             drop(client);
@@ -208,8 +207,8 @@ fn a_handler_that_never_returns_does_not_hold_the_stop_for_ever(case: Case) -> O
     server.client()?.say("wait")?;
     let _waiting = server.gate.next()?;
     let report = server.stop()?;
-    // A process can be killed, a thread cannot.
-    let wanted = if case.engine == Engine::Forking {
+    // A process can be killed and a pause ended, a thread cannot.
+    let wanted = if case.engine == Engine::Forking || case.kind == Kind::Messages {
         (1, 0)
     } else {
         (0, 1)

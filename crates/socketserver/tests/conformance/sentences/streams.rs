@@ -48,7 +48,8 @@ fn a_long_reply_arrives_whole_though_input_is_unread(case: Case) -> Outcome {
 }
 
 fn a_message_of_many_segments_arrives_whole(case: Case) -> Outcome {
-    let server = case.server().start()?;
+    // It has no line feed.
+    let server = case.server().with("line_bytes", 1 << 20).start()?;
     let mut client = server.client()?;
     client.say("all")?;
     let message: Vec<u8> = (b'a'..=b'z').cycle().take(300_000).collect();

@@ -92,9 +92,15 @@ fn obey(line: &str, handle: &ServerHandle, stage: &Stage) {
         "status" => {
             let _ = say(&format!("status {}", status(handle, stage)));
         }
-        _ => {
-            let _ = say(&format!("no command while serving: '{line}'"));
-        }
+        _ => match line.strip_prefix("prompt ") {
+            Some(words) => {
+                stage.prompt_with(words);
+                let _ = say("prompted");
+            }
+            None => {
+                let _ = say(&format!("no command while serving: '{line}'"));
+            }
+        },
     }
 }
 

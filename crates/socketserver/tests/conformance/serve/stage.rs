@@ -17,6 +17,8 @@ pub(super) struct Stage {
     /// Events and calls of hooks, counted; a forked child counts for itself.
     tally: Mutex<Facts>,
     has_panicked: AtomicBool,
+    /// What the next handlers of messages are to do before they have one.
+    prompt: Mutex<String>,
     pub(super) room: Broadcast,
 }
 
@@ -26,6 +28,7 @@ impl Stage {
             settings,
             tally: Mutex::default(),
             has_panicked: AtomicBool::new(false),
+            prompt: Mutex::default(),
             room: Broadcast::new(),
         }
     }
@@ -51,6 +54,17 @@ impl Stage {
     /// Whether the first request is read in `setup`.
     pub(super) fn is_early(&self) -> bool {
         self.settings.is("early", "yes")
+    }
+
+    /// What handlers of messages are to do before they have one.
+    pub(super) fn prompt(&self) -> String {
+        let prompt = self.prompt.lock().unwrap_or_else(PoisonError::into_inner);
+        prompt.clone()
+    }
+
+    pub(super) fn prompt_with(&self, words: &str) {
+        let mut prompt = self.prompt.lock().unwrap_or_else(PoisonError::into_inner);
+        words.clone_into(&mut prompt);
     }
 
     /// Whether the server speaks first.

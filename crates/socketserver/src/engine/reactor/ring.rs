@@ -1,0 +1,379 @@
+//! The io_uring driver: the kernel receives into buffers that it is lent and sends what it is given,
+//! and one system call a turn tells and asks for everything.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socketserver_sys::ring::{Buffer, Completion, Payload, Ring, Settings};
+
+use super::event_loop::{EventLoop, Hall, Port, attend, finish, note};
+use super::inbox::Inbox;
+use super::watchdog::Watched;
+use crate::engine::Wants;
+use crate::engine::seats::Mark;
+use crate::outbox::{Flight, Outbox, Way};
+use crate::socket::Socket;
+
+/// Tokens of what is no connection: above any seat.
+const INBOX: u64 = (1 << 56) - 1;
+const BESIDE: u64 = INBOX - 1;
+
+/// In the token of a send: it is of an outbox.
+const OF_OUTBOX: u64 = 1 << 55;
+
+/// Operations that are queued at once.
+const ENTRIES: u32 = 4096;
+
+/// Output buffers that are kept for use again, and the largest that are.
+const KEPT: usize = 1024;
+const KEPT_BYTES: usize = 16 << 10;
+
+pub(super) struct RingPort {
+    ring: Ring,
+    beside: Beside,
+    /// A completion that was taken too early.
+    next: Option<Completion>,
+    /// Who is to receive again once there are buffers.
+    starved: Vec<u64>,
+    /// Output buffers that are not in use.
+    outputs: Vec<Vec<u8>>,
+}
+
+/// The descriptor that is waited for beside the loop's own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Beside {
+    Unknown,
+    Watched(RawFd),
+}
+
+/// A few large buffers, of which each receive takes as much as it needs; or many small ones, where the
+/// kernel cannot divide them.
+fn make_ring() -> io::Result<Ring> {
+    let ring = Ring::new(&Settings {
+        entries: ENTRIES,
+        buffers: 16,
+        buffer_bytes: 256 << 10,
+        incremental: true,
+    })?;
+    if ring.is_incremental() {
+        return Ok(ring);
+    }
+    Ring::new(&Settings {
+        entries: ENTRIES,
+        buffers: 256,
+        buffer_bytes: 16 << 10,
+        incremental: false,
+    })
+}
+
+/// Whether the kernel has what is needed, and allows it.
+pub(super) fn try_out() -> io::Result<()> {
+    make_ring().map(drop)
+}
+
+impl EventLoop<RingPort> {
+    pub(super) fn new(inbox: &Arc<Inbox>, watched: &Arc<Watched>) -> io::Result<Self> {
+        let mut ring = make_ring()?;
+        ring.watch(inbox.as_fd(), INBOX);
+        Ok(Self {
+            hall: Hall::new(inbox, watched, RingPort::WAY),
+            port: RingPort {
+                ring,
+                beside: Beside::Unknown,
+                next: None,
+                starved: Vec::new(),
+                outputs: Vec::new(),
+            },
+        })
+    }
+}
+
+impl RingPort {
+    fn next(&mut self) -> Option<Completion> {
+        self.next.take().or_else(|| self.ring.next())
+    }
+
+    /// Something has happened; tells whether what is waited for beside is readable.
+    fn complete(&mut self, hall: &mut Hall, completion: Completion) -> bool {
+        match completion {
+            Completion::Received {
+                token,
+                buffer,
+                armed,
+            } => self.received(hall, token, buffer, armed),
+            Completion::Sent {
+                token,
+                result,
+                payload,
+            } => self.sent(hall, token, result, payload),
+            Completion::Ended { token, armed } => {
+                mark_receive(hall, token, armed);
+                let wants = hall.call(token, |driven, turn| driven.end_input(None, turn));
+                finish(self, hall, token, wants);
+            }
+            Completion::ReceiveFailed {
+                token,
+                starved: true,
+                armed,
+                ..
+            } => {
+                mark_receive(hall, token, armed);
+                self.starved.push(token);
+            }
+            Completion::ReceiveFailed {
+                token,
+                error,
+                armed,
+                ..
+            } => {
+                mark_receive(hall, token, armed);
+                let wants = hall.call(token, |driven, turn| driven.end_input(Some(error), turn));
+                finish(self, hall, token, wants);
+            }
+            Completion::Cancelled { token, .. } => {
+                mark_receive(hall, token, false);
+                self.listen(hall, token);
+            }
+            Completion::Readable { token: BESIDE, .. } => {
+                self.beside = Beside::Unknown;
+                return true;
+            }
+            Completion::Readable { armed, .. } => {
+                hall.inbox.awake();
+                if !armed {
+                    self.ring.watch(hall.inbox.as_fd(), INBOX);
+                }
+            }
+            Completion::WatchFailed { token: BESIDE, .. } => self.beside = Beside::Unknown,
+            Completion::WatchFailed { .. } => {
+                self.ring.watch(hall.inbox.as_fd(), INBOX);
+            }
+            Completion::Accepted { .. } | Completion::AcceptFailed { .. } => {}
+        }
+        false
+    }
+
+    /// Hands what has come in over, with all else that has for the same connection.
+    fn received(&mut self, hall: &mut Hall, seat: u64, buffer: Buffer, armed: bool) {
+        let mut wants = self.hand_over(hall, seat, buffer, armed);
+        loop {
+            match self.ring.next() {
+                Some(Completion::Received {
+                    token,
+                    buffer,
+                    armed,
+                }) if token == seat => {
+                    wants = self.hand_over(hall, seat, buffer, armed);
+                }
+                other => {
+                    self.next = other;
+                    break;
+                }
+            }
+        }
+        finish(self, hall, seat, wants);
+    }
+
+    #[inline]
+    fn hand_over(
+        &mut self,
+        hall: &mut Hall,
+        seat: u64,
+        buffer: Buffer,
+        armed: bool,
+    ) -> Option<Wants> {
+        let bytes = self.ring.bytes(&buffer);
+        let wants = hall.call(seat, |driven, turn| driven.receive(bytes, turn));
+        self.ring.give_back(buffer);
+        if !armed {
+            mark_receive(hall, seat, false);
+        }
+        wants
+    }
+
+    /// A send is over.
+    fn sent(&mut self, hall: &mut Hall, token: u64, result: io::Result<usize>, payload: Payload) {
+        let seat = token & !OF_OUTBOX;
+        if let Payload::Owned(mut bytes) = payload
+            && bytes.capacity() <= KEPT_BYTES
+            && self.outputs.len() < KEPT
+        {
+            bytes.clear();
+            self.outputs.push(bytes);
+        }
+        let Some(slot) = hall.seats.get(seat) else {
+            return;
+        };
+        if token == seat {
+            if let (Ok(_), false) = (&result, slot.has(Mark::AwaitsLanding)) {
+                // It is told when it is called next; its memory would have to be fetched for this.
+                slot.mark(Mark::HasLanded, true);
+                return;
+            }
+            hall.call(seat, |driven, turn| {
+                driven.landed(result.map(drop), turn);
+                Wants::default()
+            });
+        } else if let Some(outbox) = outbox_at(hall, seat) {
+            outbox.landed(result);
+        }
+        if let Some(outbox) = outbox_at(hall, seat) {
+            self.take_off(hall, seat, &outbox);
+        }
+        let is_busy = hall
+            .seats
+            .get(seat)
+            .is_some_and(|slot| slot.has(Mark::Listens) && !slot.has(Mark::AwaitsRoom));
+        if !is_busy {
+            attend(self, hall, seat);
+        }
+    }
+
+    /// Has the kernel send what waits in an outbox, unless it sends already.
+    fn take_off(&mut self, hall: &mut Hall, seat: u64, outbox: &Outbox) {
+        let Some(driven) = hall.seats.get(seat).and_then(|slot| slot.driven.as_deref()) else {
+            return;
+        };
+        if let Some(flight) = outbox.take_off() {
+            let payload = match flight {
+                Flight::Shared(bytes) => Payload::Shared(bytes),
+                Flight::Joined(bytes) => Payload::Owned(bytes),
+            };
+            self.ring
+                .send(driven.socket().as_fd(), payload, seat | OF_OUTBOX);
+        }
+    }
+
+    /// Asks the kernel to receive, if that is wanted and it does not, or to stop.
+    fn listen(&mut self, hall: &mut Hall, seat: u64) {
+        let Some(slot) = hall.seats.get(seat) else {
+            return;
+        };
+        let (listens, receives) = (slot.has(Mark::Listens), slot.has(Mark::Receives));
+        if listens && !receives {
+            slot.mark(Mark::Receives, true);
+            if let Some(driven) = slot.driven.as_deref() {
+                self.ring.receive(driven.socket().as_fd(), seat);
+            }
+        } else if !listens && receives && !slot.has(Mark::Cancels) {
+            slot.mark(Mark::Cancels, true);
+            self.ring.cancel_receive(seat);
+        }
+    }
+
+    /// Receives again for those that had no buffer.
+    fn feed(&mut self, hall: &mut Hall) {
+        let mut starved = std::mem::take(&mut self.starved);
+        for seat in starved.drain(..) {
+            self.listen(hall, seat);
+        }
+        self.starved = starved;
+    }
+}
+
+fn outbox_at(hall: &mut Hall, seat: u64) -> Option<Outbox> {
+    let slot = hall.seats.get(seat)?;
+    slot.driven.as_deref()?.outbox().cloned()
+}
+
+/// Notes whether the kernel goes on to receive.
+fn mark_receive(hall: &mut Hall, seat: u64, armed: bool) {
+    if !armed && let Some(slot) = hall.seats.get(seat) {
+        slot.mark(Mark::Receives, false);
+        slot.mark(Mark::Cancels, false);
+    }
+}
+
+impl Port for RingPort {
+    const WAY: fn(u64) -> Way = Way::Ring;
+
+    fn add(&mut self, _socket: &Arc<Socket>, _seat: u64) -> io::Result<()> {
+        // It is received from as soon as its handler is set up.
+        Ok(())
+    }
+
+    fn remove(&mut self, hall: &mut Hall, seat: u64) {
+        // The kernel holds the socket as long as it receives from it.
+        if let Some(slot) = hall.seats.get(seat)
+            && slot.has(Mark::Receives)
+            && !slot.has(Mark::Cancels)
+        {
+            self.ring.cancel_receive(seat);
+        }
+    }
+
+    fn turn(
+        &mut self,
+        hall: &mut Hall,
+        beside: Option<BorrowedFd<'_>>,
+        timeout: Option<Duration>,
+    ) -> io::Result<bool> {
+        if let Some(fd) = beside
+            && self.beside != Beside::Watched(fd.as_raw_fd())
+        {
+            self.ring.watch_once(fd, BESIDE);
+            self.beside = Beside::Watched(fd.as_raw_fd());
+        }
+        let timeout = hall.timeout(self.next.is_some(), timeout);
+        hall.watched.sleeps();
+        self.ring.wait(timeout)?;
+        hall.watched.wakes();
+        hall.begin_turn();
+        let mut is_ready = false;
+        while let Some(completion) = self.next() {
+            is_ready |= self.complete(hall, completion);
+        }
+        self.feed(hall);
+        Ok(is_ready)
+    }
+
+    #[inline]
+    fn meet(&mut self, hall: &mut Hall, seat: u64, wants: Wants) {
+        note(hall, seat, wants);
+        let Some(slot) = hall.seats.get(seat) else {
+            return;
+        };
+        slot.mark(Mark::AwaitsRoom, wants.room);
+        slot.mark(Mark::AwaitsLanding, wants.landing);
+        if wants.input != slot.has(Mark::Receives) {
+            self.listen(hall, seat);
+        }
+    }
+
+    fn flush(&mut self, hall: &mut Hall, seat: u64) -> Option<Wants> {
+        let mut output = None;
+        let wants = hall.call(seat, |driven, turn| {
+            output = driven.take_output(turn);
+            driven.flush(turn)
+        })?;
+        if let Some(output) = output
+            && let Some(slot) = hall.seats.get(seat)
+            && let Some(driven) = slot.driven.as_deref()
+        {
+            let payload = Payload::Owned(output);
+            self.ring.send(driven.socket().as_fd(), payload, seat);
+            if let Some(buffer) = self.outputs.pop() {
+                hall.turn.output = buffer;
+            }
+        }
+        Some(wants)
+    }
+
+    fn send(&mut self, hall: &mut Hall, outbox: &Outbox) {
+        match outbox.seat() {
+            Some(seat) if outbox.is_looked_after_by(hall.inbox.number()) => {
+                self.take_off(hall, seat, outbox);
+            }
+            _ => outbox.settle(),
+        }
+    }
+
+    fn send_on(&mut self, hall: &mut Hall, seat: u64) {
+        if let Some(outbox) = outbox_at(hall, seat) {
+            self.take_off(hall, seat, &outbox);
+        }
+        attend(self, hall, seat);
+    }
+}
