@@ -41,7 +41,11 @@ impl Launcher {
     /// What cannot be had is left out of the report, and told there.
     pub(crate) fn prepare(&mut self, with_build: bool) {
         if with_build {
-            self.build("socketserver-cli", "socketserver", &[]);
+            self.build(
+                "socketserver-cli",
+                "socketserver",
+                &["--features", "socketserver/uring"],
+            );
             self.build("load", "load-peers", &["--features", "peers"]);
             for name in ["epoll", "uring"] {
                 if let Err(failure) = self.compile(name) {
