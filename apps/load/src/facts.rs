@@ -13,6 +13,9 @@ const KIBIBYTES: f64 = 0.3;
 /// Mappings that may come with all connections together.
 const MAPPINGS: u64 = 64;
 
+/// The acts whose figures are looked at.
+pub(crate) const ACTS: [&str; 2] = ["100 connections", "19,000 connections"];
+
 /// A figure, its mark, and whether it is reached.
 pub(crate) struct Fact {
     pub(crate) title: String,
@@ -39,7 +42,7 @@ fn act<'a>(stages: &'a [Played], title: &str) -> Option<(&'a Played, usize)> {
 }
 
 fn calls(stages: &[Played]) -> Option<Fact> {
-    let (played, number) = act(stages, "100")?;
+    let (played, number) = act(stages, ACTS[0])?;
     let calls = played.entrant(REACTORS[1])?.calls[number]?;
     Some(Fact {
         title: "reactor, io_uring: system calls for a message, 100 connections".to_owned(),
@@ -84,7 +87,7 @@ fn growth(stages: &[Played], server: Server, raw: Server) -> Option<Fact> {
         let spread = control.as_ref().map_or(0.0, Summary::stray_from_one);
         Some((ratio.median, spread))
     };
-    let ((few, few_spread), (many, many_spread)) = (ratio("100")?, ratio("19,000")?);
+    let ((few, few_spread), (many, many_spread)) = (ratio(ACTS[0])?, ratio(ACTS[1])?);
     let (growth, spread) = (many / few, few_spread + many_spread);
     Some(Fact {
         title: format!(

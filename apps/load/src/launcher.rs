@@ -39,13 +39,15 @@ impl Launcher {
     /// Builds the command and the peers, and looks for the programs that are not built.
     ///
     /// What cannot be had is left out of the report, and told there.
-    pub(crate) fn prepare(&mut self, with_build: bool) {
-        if with_build {
+    pub(crate) fn prepare(&mut self, with_build: bool, with_command: bool) {
+        if with_build && with_command {
             self.build(
                 "socketserver-cli",
                 "socketserver",
                 &["--features", "socketserver/uring"],
             );
+        }
+        if with_build {
             self.build("load", "load-peers", &["--features", "peers"]);
             for name in ["epoll", "uring"] {
                 if let Err(failure) = self.compile(name) {

@@ -103,7 +103,7 @@ pub(crate) const QUESTIONS: [Question; 12] = [
     ),
     Question {
         figure: Figure::P99,
-        acts: &["1000"],
+        acts: &["1000 connections"],
         ..at_most(
             "p99: reactor, epoll ÷ raw epoll",
             REACTOR_EPOLL,
@@ -121,7 +121,7 @@ pub(crate) const QUESTIONS: [Question; 12] = [
         )
     },
     Question {
-        acts: &["1000, 16 in flight"],
+        acts: &["1000 members, 16 in flight"],
         ..at_most(
             "fan-out: the better driver ÷ nats-server",
             BETTER_REACTOR,
@@ -130,7 +130,7 @@ pub(crate) const QUESTIONS: [Question; 12] = [
         )
     },
     Question {
-        acts: &["1000, 16 in flight"],
+        acts: &["1000 members, 16 in flight"],
         ..at_most(
             "fan-out: the better driver ÷ the best loop batched by hand",
             BETTER_REACTOR,
@@ -139,7 +139,7 @@ pub(crate) const QUESTIONS: [Question; 12] = [
         )
     },
     Question {
-        acts: &["100"],
+        acts: &["100 connections"],
         ..at_most(
             "pool ÷ reactor, epoll",
             Side::One(Server::Engine(Engine::Pool)),
@@ -148,11 +148,16 @@ pub(crate) const QUESTIONS: [Question; 12] = [
         )
     },
     Question {
-        acts: &["1 connection", "100", "1000", "connect-echo-close"],
+        acts: &[
+            "1 connection",
+            "100 connections",
+            "1000 connections",
+            "connect-echo-close",
+        ],
         ..at_most("threading ÷ std threads", THREADING, 1.05, STD_THREADS)
     },
     Question {
-        acts: &["1000"],
+        acts: &["1000 connections"],
         ..at_most(
             "threading, no timeouts ÷ std threads",
             Side::One(Server::Unbounded),
@@ -214,9 +219,10 @@ fn answer(question: &Question, played: &Played, act: usize) -> Option<Answer> {
 fn resolve(side: Side, played: &Played, act: usize) -> Option<Server> {
     let cheapest = |servers: &[Server]| {
         let costs = servers.iter().filter_map(|&server| {
-            let cost = played
-                .entrant(server)?
-                .summary(act, Cost::cpu_per_message)?;
+            let entrant = played.entrant(server)?;
+            // A few rounds are not enough to be compared with.
+            let full = (!entrant.is_spectator).then_some(entrant)?;
+            let cost = full.summary(act, Cost::cpu_per_message)?;
             Some((server, cost.median))
         });
         let least = costs.min_by(|(_, one), (_, other)| one.total_cmp(other));
@@ -284,6 +290,95 @@ impl Figure {
                 let quantile = cost.latency.quantile(990).unwrap_or_default();
                 quantile.as_secs_f64() * 1e6
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::histogram::Histogram;
+    use crate::rounds::Entrant;
+    use crate::scenarios::STAGES;
+    use std::time::Duration;
+
+    /// The stage of 100 connections, in which each server cost so many microseconds in each round.
+    fn played(costs: &[(Server, bool, &[u64])]) -> Played {
+        let mut stages = STAGES.iter();
+        let stage = stages
+            .find(|stage| stage.acts[0].title == "100 connections")
+            .unwrap();
+        let entrants = costs.iter().map(|&(server, is_twin, rounds)| {
+            let mut entrant = Entrant::new(server, is_twin, rounds.len() == 1, 1);
+            entrant.costs[0].extend(rounds.iter().map(|&microseconds| Cost {
+                cpu: Duration::from_micros(microseconds),
+                messages: 1,
+                lost: 0,
+                elapsed: Duration::from_millis(1),
+                latency: Histogram::new(),
+            }));
+            entrant
+        });
+        Played {
+            stage,
+            entrants: entrants.collect(),
+        }
+    }
+
+    #[test]
+    fn the_better_driver_is_compared_with_the_cheapest_peer_and_its_control() {
+        let stages = [played(&[
+            (REACTORS[0], false, &[60, 60]),
+            (REACTORS[1], false, &[33, 55]),
+            (Server::RawEpoll, false, &[55, 55]),
+            (Server::RawEpoll, true, &[66, 66]),
+            (Server::TokioMulti, false, &[30, 50]),
+            (Server::TokioMulti, true, &[33, 55]),
+            // Cheaper still, but measured in one round only.
+            (Server::May, false, &[1]),
+        ])];
+        let found = answers(&QUESTIONS[0], &stages);
+        let [answer] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!(
+            (answer.upper, answer.lower),
+            (REACTORS[1], Server::TokioMulti)
+        );
+        assert!((answer.ratios.median - 1.1).abs() < 1e-9);
+        let control = answer.control.unwrap();
+        assert!((control.median - 1.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_server_that_failed_or_was_not_there_answers_nothing() {
+        let mut stages = [played(&[
+            (REACTORS[0], false, &[60]),
+            (Server::RawEpoll, false, &[55]),
+        ])];
+        assert_eq!(answers(&QUESTIONS[1], &stages).len(), 1);
+        assert!(answers(&QUESTIONS[3], &stages).is_empty());
+        let failure = crate::failure::Failure::new("it ended");
+        stages[0].entrants[0].failure = Some(failure);
+        assert!(answers(&QUESTIONS[1], &stages).is_empty());
+    }
+
+    #[test]
+    fn every_question_is_asked_in_acts_that_there_are() {
+        let titles: Vec<&str> = STAGES
+            .iter()
+            .flat_map(|stage| stage.acts)
+            .map(|act| act.title)
+            .collect();
+        for question in QUESTIONS {
+            assert!(
+                question.acts.iter().all(|act| titles.contains(act)),
+                "{}",
+                question.title
+            );
+        }
+        for act in crate::facts::ACTS {
+            assert!(titles.contains(&act), "{act}");
         }
     }
 }

@@ -54,8 +54,8 @@ pub(crate) struct Options {
     /// Only servers whose name holds one of these texts, for example `raw,tokio`
     #[arg(long, value_delimiter = ',', value_name = "TEXT")]
     only: Vec<String>,
-    /// Only scenarios of which a column's title holds one of these texts, for example `lines,members`
-    #[arg(long, value_delimiter = ',', value_name = "TEXT")]
+    /// Only scenarios of which a column's title holds this text, for example `lines`; may be repeated
+    #[arg(long = "scenario", value_name = "TEXT")]
     scenarios: Vec<String>,
     /// Only these parts
     #[arg(long, value_delimiter = ',', value_name = "PART")]
@@ -64,7 +64,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Milliseconds of each of the two measurements of a round
-    #[arg(long, value_name = "MS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    #[arg(long, value_name = "MS", default_value_t = 110, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     slice: u32,
     /// Take the command and the peers as they are, or leave them out
     #[arg(long)]
@@ -100,7 +100,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     machine::raise_descriptor_limit()?;
     let pinned = machine.cores >= 2 && !options.no_pin;
     let mut launcher = Launcher::new(options.server.clone(), pinned)?;
-    launcher.prepare(!options.no_build);
+    launcher.prepare(!options.no_build, options.server.is_none());
     let run = Run {
         options,
         launcher: &launcher,

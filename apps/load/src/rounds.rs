@@ -21,7 +21,8 @@ pub(crate) struct Entrant {
     pub(crate) server: Server,
     /// Whether it is the second instance of its server, the control.
     pub(crate) is_twin: bool,
-    is_spectator: bool,
+    /// Whether it is measured in the first rounds only.
+    pub(crate) is_spectator: bool,
     /// By act, then by round.
     pub(crate) costs: Vec<Vec<Cost>>,
     /// System calls for each message, by act; none where they could not be counted.
@@ -52,7 +53,7 @@ impl Played {
 }
 
 impl Entrant {
-    fn new(server: Server, is_twin: bool, is_spectator: bool, acts: usize) -> Self {
+    pub(crate) fn new(server: Server, is_twin: bool, is_spectator: bool, acts: usize) -> Self {
         Self {
             server,
             is_twin,

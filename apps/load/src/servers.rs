@@ -96,7 +96,7 @@ impl Server {
             Self::May => "may",
             Self::Nats => "nats-server",
             Self::PythonArticle => "Python article echo",
-            Self::PythonThreading => "Python ThreadingTCPServer",
+            Self::PythonThreading => "Python threading",
             Self::RawEpoll => "raw epoll",
             Self::RawUring => "raw io_uring",
             Self::StdThreads => "std threads",

@@ -35,7 +35,7 @@ pub(crate) fn write(findings: &Findings) -> Document {
 ## At a glance
 
 Processor time of the server for each message, in µs; for a fan-out, for each delivery; shorter is better.
-A bar that would be longer than four times the shortest is cut (…).
+A bar that would be longer than three times the shortest is cut (…).
 
 ![Processor time for each message](cpu.svg)
 

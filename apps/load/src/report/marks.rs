@@ -50,7 +50,7 @@ Ratios of processor time for each message unless the title says otherwise, by {r
 The *control's spread* is how far a second instance of the lower server strays from the first: the larger of half the distance between the quartiles of their ratio, and the distance of its median from 1.
 Where the lower server is ours, the control is that of the raw epoll loop.
 A mark `≤` is reached if the median ratio is at most the mark plus the control's spread; a mark `≥` has no tolerance.
-*Better* and *cheapest* are decided in each scenario by the median.
+*Better* and *cheapest* are decided in each scenario by the median, among those that were measured in every round.
 
 {sections}",
         all = reached.len(),

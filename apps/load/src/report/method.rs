@@ -27,7 +27,7 @@ pub(crate) fn write(findings: &Findings) -> String {
 - A measurement goes from rest to rest: the clock is read when every reply has come and the server has nothing left to do.
 - Every peer runs twice; the ratio of the second instance to the first is the control.
 - *Connect-echo-close*: 50 at a time connect, echo one message, and the client closes; its time is from the connect to the reply.
-- *Datagrams*: 100 sockets with one datagram under way each; one that is not answered in 200 ms is lost, and {lost} were.
+- *Datagrams*: 100 sockets with one datagram under way each; one that is not answered in 200 ms is lost{lost}.
 - *Fan-out*: one member sends lines of 64 bytes, every member receives each; one line is under way, or 16. A line is done when the last member has it.
 - System calls are counted by `perf` (or `strace`, where that cannot) in a slice of their own.
 
@@ -41,7 +41,7 @@ pub(crate) fn write(findings: &Findings) -> String {
   *Current thread* is a runtime for each loop with its tasks on a `LocalSet`; *multi-thread* is one runtime with a worker for each loop.
 - *std threads* is `TcpListener::incoming` and `thread::spawn`, a 16 KiB buffer on the stack, `read` and `write_all`.
   It bounds no wait, where *threading* has an idle timeout, for which the kernel sets a timer each time a read waits; *threading, no timeouts* is `socketserver {unbounded}`, and does as much as the bare loop.
-- *Python ThreadingTCPServer* is `recv` and `sendall`.
+- *Python threading* is a `ThreadingTCPServer` with `recv` and `sendall`.
   *Python article echo* decodes, puts the client's address before the text, encodes, sends, and logs a line with the time; *threading, prefix and log*, which is `socketserver {addressed}`, does the same work.
   The log goes to `/dev/null`. Both Python servers have a backlog of 1024 instead of 5, so that it is not the retransmission of SYNs that is measured.
 - *nats-server* is as it comes, and its members speak its protocol, whose messages are 78 bytes instead of 64.
@@ -64,15 +64,17 @@ fn command(server: Server) -> String {
     }
 }
 
-/// Datagrams that were lost in all rounds.
+/// Which servers lost datagrams, and how many of all.
 fn lost(findings: &Findings) -> String {
-    let entrants = findings.stages.iter().flat_map(|played| &played.entrants);
-    let costs = entrants.flat_map(|entrant| entrant.costs.iter().flatten());
-    let (lost, sent) = costs.fold((0, 0), |(lost, sent), cost| {
-        (lost + cost.lost, sent + cost.messages)
-    });
-    if lost == 0 {
-        return "none".to_owned();
+    let mut losses = Vec::new();
+    for entrant in findings.stages.iter().flat_map(|played| &played.entrants) {
+        let lost: u64 = entrant.costs.iter().flatten().map(|cost| cost.lost).sum();
+        if lost > 0 {
+            losses.push(format!("{} lost {lost}", entrant.server.name()));
+        }
     }
-    format!("{lost} of {sent} messages of all kinds")
+    if losses.is_empty() {
+        return ", and none was".to_owned();
+    }
+    format!(": {}", losses.join(", "))
 }

@@ -24,7 +24,7 @@ const LINE: usize = 17;
 const TITLE: usize = 26;
 const GAP: usize = 14;
 /// A bar that is longer than so many times the shortest is cut, so that the others can be told apart.
-const LONGEST: f64 = 4.0;
+const LONGEST: f64 = 3.0;
 
 const STYLE: &str = "\
 text{font:12px system-ui,sans-serif;fill:#1f2328}\
@@ -160,8 +160,8 @@ mod tests {
     #[test]
     fn a_bar_is_as_long_as_its_value_and_a_cut_one_says_so() {
         let svg = svg(&[panel("a", &[1.0, 2.0, 40.0])]);
-        // The scale ends at four times the shortest.
-        assert!(svg.contains("width=\"30.0\"") && svg.contains("width=\"60.0\""));
+        // The scale ends at three times the shortest.
+        assert!(svg.contains("width=\"40.0\"") && svg.contains("width=\"80.0\""));
         assert!(
             svg.contains("width=\"120.0\"") && svg.contains(">… 40.0<"),
             "{svg}"
