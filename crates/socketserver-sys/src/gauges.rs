@@ -5,13 +5,13 @@
 use std::io;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 
 /// The numbers of one request; each means what its user makes of it.
 ///
-/// They share a cache line: with a thousand connections each message finds its own out of the cache.
+/// They are few bytes, side by side: with a thousand connections each message finds its own out of the
+/// cache, and with twenty thousand that are idle they are most of what is kept.
 #[derive(Debug, Default)]
-#[repr(align(64))]
 pub struct Gauges {
     /// What the worker is doing.
     pub activity: AtomicU8,
@@ -23,8 +23,20 @@ pub struct Gauges {
     pub bytes_in: AtomicU64,
     /// Bytes sent.
     pub bytes_out: AtomicU64,
-    /// What `bytes_in` was when a drain found it idle.
-    pub idle_at: AtomicU64,
+    /// What the lower bits of `bytes_in` were when a drain found it idle.
+    pub idle_at: AtomicU32,
+    /// Leaves values that no `Gauges` has, so that [`GaugesCell`] needs no more memory than they do.
+    #[doc(hidden)]
+    pub filler: Filler,
+}
+
+/// Always zero.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(u8)]
+pub enum Filler {
+    /// The one value.
+    #[default]
+    Zero = 0,
 }
 
 /// [`Gauges`] in memory of this process, or in memory that forked children share.
@@ -53,7 +65,7 @@ impl Deref for GaugesCell {
 pub struct SharedGauges(NonNull<Gauges>);
 
 // SAFETY: it owns its mapping, and `Gauges` are atomics, which any thread of any process that has the
-// mapping may use at the same time.
+// mapping may use at the same time, and a byte that nobody changes.
 unsafe impl Send for SharedGauges {}
 // SAFETY: as above; a reference gives access to the atomics only.
 unsafe impl Sync for SharedGauges {}
@@ -79,7 +91,8 @@ impl SharedGauges {
         if page == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // A page is aligned to more than a cache line, and zero bytes are a valid value of atomics.
+        // A page is aligned to more than a cache line, and zero bytes are a valid value of atomics
+        // and of the filler.
         NonNull::new(page.cast())
             .map(Self)
             .ok_or_else(|| io::ErrorKind::OutOfMemory.into())
@@ -109,6 +122,11 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
+
+    #[test]
+    fn a_cell_is_no_larger_than_what_it_may_hold() {
+        assert_eq!(size_of::<GaugesCell>(), 24);
+    }
 
     #[test]
     fn shared_gauges_begin_at_zero_and_keep_what_is_stored() {

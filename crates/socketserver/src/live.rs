@@ -4,17 +4,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use socketserver_sys::gauges::GaugesCell;
 
 use crate::address::Address;
+use crate::clock::Moment;
 use crate::endpoint::Endpoint;
 use crate::socket::Socket;
 use crate::telemetry::EndReason;
 
 mod registry;
+mod roster;
 
 pub use registry::DrainReport;
 pub(crate) use registry::{HandledDatagram, Registry, Ticket};
@@ -68,8 +70,30 @@ enum Reach {
     Nothing,
     /// By its socket.
     Socket(Arc<Socket>),
+    /// By its socket, which nobody looks at, and by an alarm.
+    Guarded(Box<Guarded>),
     /// By its process.
     Process(Pid),
+}
+
+/// A request that waits for something else than its peer.
+#[derive(Debug)]
+struct Guarded {
+    socket: Arc<Socket>,
+    alarm: Arc<dyn Alarm>,
+    seat: u64,
+}
+
+/// Tells whoever serves a request that it has been cut off.
+pub(crate) trait Alarm: Send + Sync {
+    /// The one at `seat` has.
+    fn alarm(&self, seat: u64);
+}
+
+impl std::fmt::Debug for dyn Alarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Alarm")
+    }
 }
 
 /// One live request.
@@ -78,7 +102,7 @@ pub(crate) struct Live {
     pub(crate) id: u64,
     pub(crate) peer: Address,
     pub(crate) endpoint: Arc<Endpoint>,
-    started: Instant,
+    started: Moment,
     gauges: GaugesCell,
     reach: Mutex<Reach>,
 }
@@ -139,6 +163,10 @@ impl Live {
         match &*lock(&self.reach) {
             Reach::Nothing => {}
             Reach::Socket(socket) => socket.end(),
+            Reach::Guarded(guarded) => {
+                guarded.socket.end();
+                guarded.alarm.alarm(guarded.seat);
+            }
             // Its engine has not reaped it, or this would not be its reach: the pid is still its own.
             Reach::Process(pid) => {
                 let _ = rustix::process::kill_process(*pid, Signal::KILL);
@@ -163,14 +191,45 @@ impl Live {
         } else {
             0
         };
-        let idle_at = (self.gauges.bytes_in.load(Ordering::Relaxed) + 1) | unheard;
+        let idle_at = NOTED | unheard | self.heard();
         self.gauges.idle_at.store(idle_at, Ordering::Relaxed);
+    }
+
+    /// The lower bits of how much has come in.
+    fn heard(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "the lower bits are meant")]
+        let bytes = self.gauges.bytes_in.load(Ordering::Relaxed) as u32;
+        bytes & HEARD
     }
 
     fn end_input(&self) {
         self.gauges.drained.store(true, Ordering::Release);
-        if let Reach::Socket(socket) = &*lock(&self.reach) {
-            socket.end_reading();
+        match &*lock(&self.reach) {
+            Reach::Socket(socket) => socket.end_reading(),
+            Reach::Guarded(guarded) => guarded.socket.end_reading(),
+            Reach::Nothing | Reach::Process(_) => {}
+        }
+    }
+
+    /// Has `alarm` told of a cut: nobody looks at the socket for a while.
+    pub(crate) fn guard(&self, alarm: Arc<dyn Alarm>, seat: u64) {
+        let mut reach = lock(&self.reach);
+        if let Reach::Socket(socket) = &*reach {
+            let socket = Arc::clone(socket);
+            *reach = Reach::Guarded(Box::new(Guarded {
+                socket,
+                alarm,
+                seat,
+            }));
+        }
+    }
+
+    /// The socket is looked at again.
+    pub(crate) fn unguard(&self) {
+        let mut reach = lock(&self.reach);
+        if let Reach::Guarded(guarded) = &*reach {
+            let socket = Arc::clone(&guarded.socket);
+            *reach = Reach::Socket(socket);
         }
     }
 
@@ -188,13 +247,13 @@ impl Live {
         Activity::from_code(self.gauges.activity.load(Ordering::Relaxed))
     }
 
-    fn info(&self, now: Instant) -> ConnectionInfo {
+    fn info(&self, now: Moment) -> ConnectionInfo {
         let activity = self.activity();
         ConnectionInfo {
             id: self.id,
             peer: self.peer.clone(),
             endpoint: Endpoint::clone(&self.endpoint),
-            age: now.saturating_duration_since(self.started),
+            age: now.since(self.started),
             bytes_in: self.gauges.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.gauges.bytes_out.load(Ordering::Relaxed),
             activity,
@@ -211,7 +270,7 @@ impl Live {
             return cut;
         }
         let idle_at = self.gauges.idle_at.load(Ordering::Relaxed);
-        let silent = idle_at & !UNHEARD == self.gauges.bytes_in.load(Ordering::Relaxed) + 1;
+        let silent = idle_at & HEARD == self.heard();
         // A handler that began after the drain, and had something to say, has done its work.
         let served = idle_at & UNHEARD != 0 && self.gauges.bytes_out.load(Ordering::Relaxed) > 0;
         if idle_at != 0 && silent && !served && outcome != EndReason::Panicked {
@@ -221,8 +280,10 @@ impl Live {
     }
 }
 
-/// In `idle_at`: no handler had begun.
-const UNHEARD: u64 = 1 << 63;
+/// In `idle_at`: it was noted at all; no handler had begun; how much had come in.
+const NOTED: u32 = 1 << 31;
+const UNHEARD: u32 = 1 << 30;
+const HEARD: u32 = UNHEARD - 1;
 
 fn add(cell: &AtomicU64, bytes: usize) {
     cell.store(

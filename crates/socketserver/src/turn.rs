@@ -6,11 +6,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::Moment;
+use crate::live::Alarm;
 use crate::outbox::{Flusher, Way};
 use crate::wait::Waiter;
 
 /// Who drives a message handler's connection.
-pub(crate) trait Conductor: Flusher {
+pub(crate) trait Conductor: Alarm + Flusher {
     /// Goes on with the connection at `seat`, which paused for the `pause`th time.
     fn resume(&self, seat: u64, pause: u32);
 }

@@ -209,36 +209,6 @@ impl Polled {
         }
     }
 
-    /// Waits until `waker` is readable or `socket` has been shut down; tells whether the latter is so.
-    pub(crate) fn wait_for_waker(
-        &self,
-        waker: BorrowedFd<'_>,
-        socket: Option<BorrowedFd<'_>>,
-    ) -> io::Result<bool> {
-        let interrupt = self.interrupt.as_deref();
-        let other = interrupt.and_then(Interrupt::fd);
-        let until = interrupt.and_then(Interrupt::deadline);
-        let timeout = self.clock.until(until).map(timespec);
-        let wanted = interrupt.map_or(PollFlags::IN, Interrupt::wanted);
-        // Of the socket only what is told without being asked for is wanted: that it has ended.
-        let mut fds = [
-            PollFd::from_borrowed_fd(waker, PollFlags::IN),
-            PollFd::from_borrowed_fd(socket.unwrap_or(waker), PollFlags::empty()),
-            PollFd::from_borrowed_fd(other.unwrap_or(waker), wanted),
-        ];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if let Some(interrupt) = interrupt
-            && (!fds[2].revents().is_empty() || self.clock.is_past(until))
-        {
-            interrupt.attend();
-        }
-        let ends = PollFlags::HUP | PollFlags::ERR;
-        Ok(socket.is_some() && fds[1].revents().intersects(ends))
-    }
-
     /// Waits until `fd` is ready, `deadline` has passed or, if it waits to read, a drain begins.
     pub(crate) fn wait(
         &self,

@@ -3,13 +3,14 @@
 //! A [`Ticket`] is a seat in the [`Registry`]; the seat is given back when the ticket is dropped, on
 //! every path.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use socketserver_sys::gauges::GaugesCell;
 
+use super::roster::Roster;
 use super::{ConnectionInfo, Live, Reach, lock};
 use crate::address::{Address, Origin};
 use crate::clock::Clock;
@@ -55,9 +56,10 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Seats {
-    /// By number, and so by age.
-    live: BTreeMap<u64, Arc<Live>>,
+    live: Roster,
+    /// How many there are from each origin, and where each is from; kept only for the limit.
     origins: HashMap<Origin, usize>,
+    origin_of: HashMap<u64, Origin>,
     /// Whether the loop waits for a seat, and wants to be woken.
     awaited: bool,
     /// The tally of a drain, while there is one.
@@ -110,7 +112,7 @@ impl Registry {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             peer,
             endpoint: Arc::clone(endpoint),
-            started: self.clock.now(),
+            started: self.clock.moment(),
             gauges,
             reach: Mutex::new(
                 socket.map_or(Reach::Nothing, |socket| Reach::Socket(Arc::clone(socket))),
@@ -126,8 +128,9 @@ impl Registry {
                     return Err((peer, Refusal::PerAddress));
                 }
                 *count += 1;
+                seats.origin_of.insert(live.id, origin);
             }
-            seats.live.insert(live.id, Arc::clone(&live));
+            seats.live.push(Arc::clone(&live));
         }
         self.telemetry.emit(&Event::Started {
             id: live.id,
@@ -136,7 +139,6 @@ impl Registry {
         Ok(Ticket {
             live,
             registry: Arc::clone(self),
-            origin,
             outcome: EndReason::Done,
         })
     }
@@ -156,25 +158,25 @@ impl Registry {
 
     /// What is known of all that live, the oldest first.
     pub(crate) fn list(&self) -> Vec<ConnectionInfo> {
-        let now = self.clock.now();
+        let now = self.clock.moment();
         let live: Vec<_> = lock(&self.seats).live.values().cloned().collect();
         live.iter().map(|live| live.info(now)).collect()
     }
 
     /// What is known of number `id`.
     pub(crate) fn info(&self, id: u64) -> Option<ConnectionInfo> {
-        self.find(id).map(|live| live.info(self.clock.now()))
+        self.find(id).map(|live| live.info(self.clock.moment()))
     }
 
     pub(crate) fn find(&self, id: u64) -> Option<Arc<Live>> {
-        lock(&self.seats).live.get(&id).cloned()
+        lock(&self.seats).live.get(id).cloned()
     }
 
     /// The oldest request with a number above `after`, and when it began.
     pub(crate) fn oldest_after(&self, after: u64) -> Option<(Arc<Live>, Instant)> {
         let seats = lock(&self.seats);
-        let (_, live) = seats.live.range(after + 1..).next()?;
-        Some((Arc::clone(live), live.started))
+        let live = seats.live.after(after)?;
+        Some((Arc::clone(live), self.clock.instant(live.started)?))
     }
 
     /// Begins a drain: the idle end at once, and every end is counted from now on.
@@ -227,8 +229,8 @@ impl Registry {
         let reason = live.reason(ticket.outcome);
         let wake = {
             let mut seats = lock(&self.seats);
-            seats.live.remove(&live.id);
-            if let Some(origin) = ticket.origin
+            seats.live.remove(live.id);
+            if let Some(origin) = seats.origin_of.remove(&live.id)
                 && let Some(count) = seats.origins.get_mut(&origin)
             {
                 *count -= 1;
@@ -253,7 +255,7 @@ impl Registry {
             reason,
             bytes_in: live.gauges.bytes_in.load(Ordering::Relaxed),
             bytes_out: live.gauges.bytes_out.load(Ordering::Relaxed),
-            duration: self.clock.now().saturating_duration_since(live.started),
+            duration: self.clock.moment().since(live.started),
         });
         if wake {
             self.waker.wake();
@@ -266,7 +268,6 @@ impl Registry {
 pub(crate) struct Ticket {
     pub(crate) live: Arc<Live>,
     registry: Arc<Registry>,
-    origin: Option<Origin>,
     /// What the handler said; `Done` until it said something.
     pub(crate) outcome: EndReason,
 }

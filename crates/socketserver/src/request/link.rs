@@ -178,6 +178,15 @@ impl Link {
         }
     }
 
+    /// Has the message that was held up take its time from now on.
+    pub(crate) fn begin_message_anew(&mut self, now: Moment) {
+        if let Some(extra) = &mut self.extra
+            && extra.started.is_some()
+        {
+            extra.started = Some(now);
+        }
+    }
+
     pub(crate) fn has_pending(&self) -> bool {
         self.peek().is_some_and(|extra| !extra.pending.is_empty())
     }
@@ -239,7 +248,8 @@ impl Link {
             turn.output.drain(..sent);
             turn.output.extend_from_slice(bytes);
         }
-        Ok(())
+        // What is left waits where it is counted, so that no further message is heard.
+        self.flush(turn)
     }
 
     /// Sends what the handler has written, or lets it wait in the outbox.
@@ -380,6 +390,16 @@ impl Link {
     /// Whether its handler is to wait until the peer has read of what it wrote.
     pub(crate) fn is_full(&self) -> bool {
         self.owes && self.waiting_bytes() > self.limits().outbox_bytes / 2
+    }
+
+    /// As [`is_full`](Self::is_full), between two messages of a loop's turn: much that was written in
+    /// it is sent before the next is heard.
+    pub(crate) fn fills_up(&mut self, turn: &mut Turn) -> io::Result<bool> {
+        let much = self.limits().outbox_bytes / 2;
+        if turn.output.len() > much && turn.waiter.is_none() {
+            self.flush(turn)?;
+        }
+        Ok(self.is_full())
     }
 
     /// Looks after what has become of the output; tells whether some waits.

@@ -38,16 +38,21 @@ pub(crate) enum Engine {
     Reactor,
     /// Three loops: most connections are on another thread than the one that accepts.
     ReactorOfThree,
+    /// Two loops that are driven by io_uring, where the kernel allows it.
+    #[cfg(feature = "uring")]
+    ReactorUring,
 }
 
 impl Engine {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: &[Self] = &[
         Self::Sequential,
         Self::Threading,
         Self::Forking,
         Self::Pool,
         Self::Reactor,
         Self::ReactorOfThree,
+        #[cfg(feature = "uring")]
+        Self::ReactorUring,
     ];
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -58,17 +63,30 @@ impl Engine {
             Self::Pool => "pool",
             Self::Reactor => "reactor",
             Self::ReactorOfThree => "reactor_of_three",
+            #[cfg(feature = "uring")]
+            Self::ReactorUring => "reactor_uring",
         }
     }
 
     pub(crate) fn is_reactor(self) -> bool {
-        self.name() == "reactor"
+        self.loops() > 0
+    }
+
+    /// How many event loops it has.
+    pub(crate) fn loops(self) -> usize {
+        match self {
+            Self::Reactor => 1,
+            Self::ReactorOfThree => 3,
+            #[cfg(feature = "uring")]
+            Self::ReactorUring => 2,
+            _ => 0,
+        }
     }
 
     /// What the library calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::ReactorOfThree => Self::Reactor.as_str(),
+            other if other.is_reactor() => Self::Reactor.as_str(),
             other => other.as_str(),
         }
     }
@@ -119,7 +137,7 @@ impl Case {
 /// All cells.
 pub(crate) fn all() -> impl Iterator<Item = Case> {
     let engines = |(scheme, kind)| {
-        Engine::ALL.into_iter().map(move |engine| Case {
+        Engine::ALL.iter().map(move |&engine| Case {
             scheme,
             kind,
             engine,

@@ -79,7 +79,7 @@ impl Settings {
         let (scheme, kind, engine, directory) = (next()?, next()?, next()?, next()?);
         let scheme = Scheme::ALL.into_iter().find(|it| it.as_str() == scheme);
         let kind = Kind::ALL.into_iter().find(|it| it.as_str() == kind);
-        let engine = Engine::ALL.into_iter().find(|it| it.as_str() == engine);
+        let engine = Engine::ALL.iter().find(|it| it.as_str() == engine);
         let pairs = words.filter_map(|word| {
             let (name, value) = word.split_once('=')?;
             Some((name.to_owned(), value.to_owned()))
@@ -87,7 +87,7 @@ impl Settings {
         Ok(Self {
             scheme: scheme.ok_or("no such transport")?,
             kind: kind.ok_or("no such kind of handler")?,
-            engine: engine.ok_or("no such engine")?,
+            engine: *engine.ok_or("no such engine")?,
             directory: directory.into(),
             values: pairs.collect(),
         })

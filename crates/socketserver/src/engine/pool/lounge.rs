@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::clock::earlier;
 use crate::engine::seats::{Mark, Seats};
 use crate::engine::{Driven, Task, Wants, Work};
-use crate::live::lock;
+use crate::live::{Alarm, lock};
 use crate::outbox::{Flusher, Outbox};
 use crate::turn::{Conductor, Turn};
 use crate::wait::{Events, Interest, Poller, Ready};
@@ -376,16 +376,17 @@ impl News {
     fn attend(self, driven: &mut dyn Driven, kit: &mut Kit) -> (Wants, bool) {
         let turn = &mut kit.turn;
         let mut wants = None;
+        if self.has_room
+            && let Some(outbox) = driven.outbox()
+        {
+            outbox.flush();
+        }
         if !self.is_open {
             wants = Some(driven.open(turn));
         } else if let Some(pause) = self.resumed {
             wants = Some(driven.resume(pause, turn));
-        } else if self.has_room || !self.is_readable || !self.listens {
-            if self.has_room
-                && let Some(outbox) = driven.outbox()
-            {
-                outbox.flush();
-            }
+        }
+        if self.is_open && (self.has_room || !self.is_readable || !self.listens) {
             wants = Some(driven.attend(turn));
         }
         let mut is_readable = self.is_readable;
@@ -394,6 +395,11 @@ impl News {
             let (newer, has_more) = read(driven, self.has_ended, kit);
             wants = Some(newer);
             is_readable = has_more;
+        }
+        // Whoever has always something to say is attended to all the same.
+        let now = kit.turn.now;
+        if wants.is_some_and(|wants| wants.at.is_some_and(|at| at <= now)) {
+            wants = Some(driven.attend(&mut kit.turn));
         }
         if !kit.turn.output.is_empty() {
             wants = Some(driven.flush(&mut kit.turn));
@@ -439,6 +445,13 @@ impl Flusher for Lounge {
         }
         state.enqueue(seat);
         drop(state);
+        (self.call)();
+    }
+}
+
+impl Alarm for Lounge {
+    fn alarm(&self, seat: u64) {
+        lock(&self.state).enqueue(seat);
         (self.call)();
     }
 }

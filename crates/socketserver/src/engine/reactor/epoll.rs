@@ -199,8 +199,16 @@ impl Port for EpollPort {
         hall.call(seat, |driven, turn| driven.flush(turn))
     }
 
-    fn send(&mut self, _hall: &mut Hall, outbox: &Outbox) {
-        outbox.settle();
+    fn send(&mut self, hall: &mut Hall, outbox: &Outbox) {
+        match outbox.seat() {
+            // To leave the rest to this loop once more would never end: it waits for room.
+            Some(seat) if outbox.is_looked_after_by(hall.inbox.number()) => {
+                if outbox.flush() {
+                    attend(self, hall, seat);
+                }
+            }
+            _ => outbox.settle(),
+        }
     }
 
     fn send_on(&mut self, hall: &mut Hall, seat: u64) {

@@ -34,7 +34,8 @@ pub(super) trait Port {
     fn meet(&mut self, hall: &mut Hall, seat: u64, wants: Wants);
     /// Sends what the handler at `seat` has written.
     fn flush(&mut self, hall: &mut Hall, seat: u64) -> Option<Wants>;
-    /// Sends what waits in an outbox at the end of a turn; what is left is posted to its loop.
+    /// Sends what waits in an outbox at the end of a turn; what is left of another loop's is posted to
+    /// that.
     fn send(&mut self, hall: &mut Hall, outbox: &Outbox);
     /// Sends what waits in the outbox at `seat`, as far as there is room, and sees to the rest.
     fn send_on(&mut self, hall: &mut Hall, seat: u64);
@@ -188,6 +189,7 @@ impl<P: Port> EventLoop<P> {
                     }
                 }
                 Post::Flush(seat) => self.port.send_on(&mut self.hall, seat),
+                Post::Attend(seat) => attend(&mut self.port, &mut self.hall, seat),
                 Post::Resume(seat, pause) => {
                     let Self { hall, port } = self;
                     let wants = hall.call(seat, |driven, turn| driven.resume(pause, turn));

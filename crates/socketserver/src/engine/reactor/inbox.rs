@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::engine::Task;
-use crate::live::lock;
+use crate::live::{Alarm, lock};
 use crate::outbox::{Flusher, Outbox};
 use crate::turn::Conductor;
 use crate::wake::Waker;
@@ -18,6 +18,8 @@ pub(super) enum Post {
     Admit(Task),
     /// Send what waits for the connection at a seat.
     Flush(u64),
+    /// Look after the connection at a seat, which has been cut off.
+    Attend(u64),
     /// End a pause of the connection at a seat.
     Resume(u64, u32),
     /// End.
@@ -113,6 +115,12 @@ impl Flusher for Inbox {
         if let Some(seat) = outbox.seat() {
             self.post(Post::Flush(seat));
         }
+    }
+}
+
+impl Alarm for Inbox {
+    fn alarm(&self, seat: u64) {
+        self.post(Post::Attend(seat));
     }
 }
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 use super::Session;
 use crate::engine::{Driven, Wants};
 use crate::handler::MessageHandler;
-use crate::live::Activity;
+use crate::live::{Activity, Alarm};
 use crate::outbox::{Flusher, Outbox, Way};
 use crate::request::{Closer, cut_error};
 use crate::socket::Received;
 use crate::telemetry::EndReason;
 use crate::turn::{Conductor, Turn};
-use crate::wait::{Polled, Waiter};
+use crate::wait::{Interest, Polled, Waiter};
 use crate::wake::Waker;
 
 /// Bytes that are read at once.
@@ -37,12 +37,24 @@ impl Flusher for Alone {
     }
 }
 
-impl Conductor for Alone {
-    fn resume(&self, _seat: u64, pause: u32) {
-        self.resumed.store(pause, Ordering::SeqCst);
+impl Alone {
+    fn wake(&self) {
         if let Some(Some(waker)) = self.waker.get() {
             waker.wake();
         }
+    }
+}
+
+impl Alarm for Alone {
+    fn alarm(&self, _seat: u64) {
+        self.wake();
+    }
+}
+
+impl Conductor for Alone {
+    fn resume(&self, _seat: u64, pause: u32) {
+        self.resumed.store(pause, Ordering::SeqCst);
+        self.wake();
     }
 }
 
@@ -169,24 +181,23 @@ impl<H: MessageHandler> Session<H> {
             let text = "no descriptor is left to pause with";
             return Err(io::Error::other(text));
         };
-        let mut socket = Some(Arc::clone(&self.link.socket));
         loop {
             let pause = alone.resumed.load(Ordering::SeqCst);
             turn.now = self.now();
-            let wants = self.resume(pause, turn);
-            if !self.link.is_paused {
+            let mut wants = self.resume(pause, turn);
+            if self.deadline().is_some_and(|at| at <= turn.now) {
+                wants = self.attend(turn);
+            }
+            // What was written between two pauses is sent before the second.
+            if !self.link.is_paused || !turn.output.is_empty() {
                 return Ok(wants);
             }
             if let Some(reason) = self.link.live().cut_reason() {
                 return Err(cut_error(reason));
             }
-            let ended = socket.as_deref().map(AsFd::as_fd);
-            if polled.wait_for_waker(waker.as_fd(), ended)?
-                && self.link.live().cut_reason().is_none()
-            {
-                // The peer is gone; the work that is under way is waited for all the same.
-                socket = None;
-            }
+            let wake_at = self.deadline().and_then(|at| polled.clock.instant(at));
+            // A drain does not end the pause, so it is not waited for as input is.
+            polled.wait(waker.as_fd(), Interest::Changes, wake_at)?;
             waker.take();
         }
     }

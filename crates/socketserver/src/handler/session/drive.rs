@@ -80,7 +80,8 @@ impl<H: MessageHandler> Driven for Session<H> {
         if self.phase == Phase::Over {
             return self.wants(turn);
         }
-        let was_full = self.link.peek().is_some() && self.link.own_outbox().is_some();
+        // One without an outbox has nothing that could have held it up.
+        let was_full = self.link.own_outbox().is_some();
         if self.link.check_output() {
             self.link.watch_output(turn.now);
         }

@@ -34,7 +34,7 @@ impl Registry {
             id: 0,
             peer: Address::Unnamed,
             endpoint,
-            started: self.clock.now(),
+            started: self.clock.moment(),
             gauges: GaugesCell::Own(Gauges::default()),
             reach: Mutex::new(Reach::Nothing),
         })
@@ -67,7 +67,7 @@ impl Registry {
             *gauges.bytes_out.get_mut() = 0;
         }
         if is_observed {
-            live.started = self.clock.now();
+            live.started = self.clock.moment();
             let id = live.id;
             self.telemetry.emit(&Event::Started { id, peer });
         } else {
@@ -88,7 +88,7 @@ impl Registry {
         is_observed: bool,
     ) -> HandledDatagram {
         let now = if is_observed {
-            self.clock.now()
+            self.clock.moment()
         } else {
             live.started
         };
@@ -98,7 +98,7 @@ impl Registry {
             reason,
             bytes_in: live.gauges.bytes_in.load(Ordering::Relaxed),
             bytes_out: live.gauges.bytes_out.load(Ordering::Relaxed),
-            duration: now.saturating_duration_since(live.started),
+            duration: now.since(live.started),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::case::{Case, Engine, sentences};
+use crate::case::{Case, sentences};
 use crate::client::PATIENCE;
 use crate::serve;
 
@@ -105,12 +105,13 @@ fn a_silent_connection_holds_no_thread(case: Case) -> Outcome {
         .collect::<Outcome<Vec<_>>>()?;
     server.wait_until("idle", 20)?;
     assert_eq!(server.ask("echo hello")?, "hello");
-    // Beside the one that serves: that of the pool, or the watchdog's and those of more loops.
-    let others = match case.engine {
-        Engine::ReactorOfThree => 3,
-        _ => 1,
+    // That which serves, and the pool's; or those of the loops, and the watchdog's.
+    let threads = if case.engine.is_reactor() {
+        case.engine.loops() + 1
+    } else {
+        2
     };
-    assert_eq!(server.status()?.of("threads"), 1 + others);
+    assert_eq!(server.status()?.of("threads"), threads as u64);
     drop(silent);
     server.wait_until("live", 0).map(drop)
 }

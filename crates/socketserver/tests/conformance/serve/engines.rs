@@ -23,10 +23,12 @@ fn pool(settings: &Settings) -> Pool {
 }
 
 fn reactor(settings: &Settings) -> Reactor {
-    match settings.engine {
-        Engine::ReactorOfThree => Reactor::new(3),
-        _ => Reactor::new(1),
+    let reactor = Reactor::new(settings.engine.loops());
+    #[cfg(feature = "uring")]
+    if settings.engine == Engine::ReactorUring {
+        return reactor.driver(socketserver::Driver::Uring);
     }
+    reactor
 }
 
 /// Serves by handlers that run on every engine.
