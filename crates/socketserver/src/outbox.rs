@@ -142,8 +142,13 @@ impl Outbox {
         let mut queue = lock(&self.0.queue);
         let mut sent = 0;
         if queue.messages.is_empty() {
-            if matches!(self.0.way, Way::Ring(_)) && joined.len() <= self.0.piece() {
-                return self.keep(queue, Arc::clone(joined), 0);
+            if let Way::Ring(seat) = self.0.way {
+                if self.fly(&mut queue, joined, seat) {
+                    return Ok(());
+                }
+                if joined.len() <= self.0.piece() {
+                    return self.keep(queue, Arc::clone(joined), 0);
+                }
             }
             sent = self.send_now(&mut queue, joined)?;
             if sent == joined.len() {
@@ -244,7 +249,8 @@ impl Outbox {
 
     /// Bytes that wait.
     pub fn queued_bytes(&self) -> usize {
-        lock(&self.0.queue).bytes
+        let queue = lock(&self.0.queue);
+        queue.bytes + queue.held_bytes
     }
 
     /// Whether nothing waits, and nothing is being done about it.

@@ -312,6 +312,7 @@ impl<H: MessageHandler> Session<H> {
             self.keep(Error::Handler { peer, step, source });
         }
         self.finish(turn);
+        self.end_flight();
     }
 
     /// What it wants, after whatever it was given.
@@ -319,7 +320,9 @@ impl<H: MessageHandler> Session<H> {
         self.end_pause(turn);
         let is_over = self.phase == Phase::Over;
         let room = !is_over && self.link.check_output();
-        if room {
+        let is_sending = is_over && self.link.is_sending();
+        if room || is_sending {
+            self.link.owes |= is_sending;
             self.link.watch_stuck(turn.now);
         }
         if !is_over && !self.link.is_paused {
@@ -336,7 +339,7 @@ impl<H: MessageHandler> Session<H> {
             input: self.phase == Phase::Open && !self.is_held(),
             room,
             landing: is_over || self.link.own_outbox().is_some() || self.is_held(),
-            is_over: is_over && !self.link.is_sending(),
+            is_over: is_over && !is_sending,
             at: self.deadline(),
         }
     }

@@ -16,7 +16,7 @@ use crate::engine::seats::{Mark, Seats};
 use crate::engine::{Driven, Task, Wants, Work};
 use crate::live::{Alarm, lock};
 use crate::outbox::{Flusher, Outbox};
-use crate::turn::{Conductor, Turn};
+use crate::turn::{Conductor, Turn, is_newer};
 use crate::wait::{Events, Interest, Poller, Ready};
 use crate::wake::Waker;
 
@@ -459,12 +459,14 @@ impl Alarm for Lounge {
 impl Conductor for Lounge {
     fn resume(&self, seat: u64, pause: u32) {
         let mut state = lock(&self.state);
-        // A later pause makes an earlier one void.
-        state.resumed.retain(|(it, _)| *it != seat);
-        if state.seats.find(seat).is_some() {
-            state.resumed.push((seat, pause));
-            state.enqueue(seat);
+        // A later pause makes an earlier one void, whichever is told last.
+        let known = state.resumed.iter().position(|(it, _)| *it == seat);
+        match known {
+            Some(at) if is_newer(pause, state.resumed[at].1) => state.resumed[at].1 = pause,
+            None if state.seats.find(seat).is_some() => state.resumed.push((seat, pause)),
+            _ => return,
         }
+        state.enqueue(seat);
         drop(state);
         (self.call)();
     }
