@@ -150,17 +150,23 @@ impl Outbox {
                 return Ok(());
             }
         }
-        drop(queue);
-        // What did not fit waits as the messages that it is, so that each can be dropped alone.
+        // What did not fit waits as the messages that it is, so that each can be dropped alone; nobody
+        // comes between them.
+        let mut result = Ok(());
         for message in messages {
             if sent >= message.len() {
                 sent -= message.len();
                 continue;
             }
             let begun = std::mem::take(&mut sent);
-            self.keep(lock(&self.0.queue), Arc::clone(message), begun)?;
+            let kept = self.0.keep(&mut queue, Arc::clone(message), begun);
+            result = result.and(kept);
+            if kept == Err(PushError::Closed) {
+                break;
+            }
         }
-        Ok(())
+        self.let_go(queue);
+        result
     }
 
     /// Sends what of `message` the socket takes, if nothing waits and it is the sender's to do.
@@ -195,30 +201,23 @@ impl Outbox {
         message: Arc<[u8]>,
         sent: usize,
     ) -> Result<(), PushError> {
-        let inner = &*self.0;
-        if queue.open().is_none() {
-            return Err(PushError::Closed);
+        let kept = self.0.keep(&mut queue, message, sent);
+        self.let_go(queue);
+        kept
+    }
+
+    /// Lets go of the queue, and sees to what was done to it.
+    fn let_go(&self, mut queue: MutexGuard<'_, Queue>) {
+        let is_cut = std::mem::take(&mut queue.is_cut);
+        let is_new =
+            !queue.messages.is_empty() && !std::mem::replace(&mut queue.looked_after, true);
+        drop(queue);
+        if is_cut {
+            self.0.live.cut(EndReason::SlowConsumer);
         }
-        // What has gone out in part must follow whole, room or not.
-        if sent == 0
-            && !inner.make_room(&mut queue, message.len())
-            && !inner.flush_for_room(&mut queue, message.len())
-        {
-            let cut_off = queue.overflow == Overflow::Disconnect;
-            if cut_off {
-                queue.clear(&inner.shared.outbox_total);
-                queue.socket = None;
-            } else {
-                queue.dropped += 1;
-            }
-            drop(queue);
-            if cut_off {
-                inner.live.cut(EndReason::SlowConsumer);
-            }
-            return Err(PushError::Full);
+        if is_new && (self.0.way.is_at_once() || !turn::defer(self)) {
+            self.hand_over();
         }
-        self.enqueue(queue, message, sent);
-        Ok(())
     }
 
     /// Sends what the connection's own handler writes, whatever the bounds: it is for the handler's
@@ -265,22 +264,8 @@ impl Outbox {
 
     /// Lets `message` wait: one of which a part is out, or for which room was made.
     fn enqueue(&self, mut queue: MutexGuard<'_, Queue>, message: Arc<[u8]>, sent: usize) {
-        let waits = message.len() - sent;
-        if queue.messages.is_empty() {
-            queue.sent = sent;
-        }
-        queue.bytes += waits;
-        if sent > 0 {
-            let total = &self.0.shared.outbox_total;
-            total.fetch_add(waits, Ordering::Relaxed);
-        }
-        queue.messages.push_back(message);
-        if !std::mem::replace(&mut queue.looked_after, true) {
-            drop(queue);
-            if self.0.way.is_at_once() || !turn::defer(self) {
-                self.hand_over();
-            }
-        }
+        self.0.enqueue(&mut queue, message, sent);
+        self.let_go(queue);
     }
 
     /// Leaves it to its loop.
@@ -391,6 +376,42 @@ impl Inner {
     /// Bytes of a handler's write that go out in one piece.
     fn piece(&self) -> usize {
         PIECE.min(self.shared.limits.outbox_bytes / 2)
+    }
+
+    /// Lets `message` wait, or does as the overflow policy says.
+    fn keep(&self, queue: &mut Queue, message: Arc<[u8]>, sent: usize) -> Result<(), PushError> {
+        if queue.open().is_none() {
+            return Err(PushError::Closed);
+        }
+        // What has gone out in part must follow whole, room or not.
+        let has_room = sent > 0
+            || self.make_room(queue, message.len())
+            || self.flush_for_room(queue, message.len());
+        if has_room {
+            self.enqueue(queue, message, sent);
+            return Ok(());
+        }
+        if queue.overflow == Overflow::Disconnect {
+            queue.clear(&self.shared.outbox_total);
+            queue.socket = None;
+            queue.is_cut = true;
+        } else {
+            queue.dropped += 1;
+        }
+        Err(PushError::Full)
+    }
+
+    fn enqueue(&self, queue: &mut Queue, message: Arc<[u8]>, sent: usize) {
+        let waits = message.len() - sent;
+        if queue.messages.is_empty() {
+            queue.sent = sent;
+        }
+        queue.bytes += waits;
+        if sent > 0 {
+            let total = &self.shared.outbox_total;
+            total.fetch_add(waits, Ordering::Relaxed);
+        }
+        queue.messages.push_back(message);
     }
 
     /// Takes room for `bytes` more, after dropping what the overflow policy lets go; tells whether

@@ -21,6 +21,8 @@ pub(super) struct Queue {
     pub(super) in_flight: usize,
     /// Whether the kernel is sending something that was never in the queue.
     pub(super) is_held: bool,
+    /// Whether it was full, so that the connection is to be cut off.
+    pub(super) is_cut: bool,
     /// Whether the handler is done, so that nothing new is taken.
     pub(super) ending: bool,
     pub(super) overflow: Overflow,
@@ -37,6 +39,7 @@ impl Queue {
             looked_after: false,
             in_flight: 0,
             is_held: false,
+            is_cut: false,
             ending: false,
             overflow: Overflow::default(),
             dropped: 0,
