@@ -19,6 +19,9 @@ const GENERATIONS: u32 = 1 << 18;
 /// The largest pause between two looks over all seats.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// Entries of the heap, beside two for each seat, at which it is cleared of those that mean nothing.
+const SPARE: usize = 64;
+
 /// A place for a connection.
 pub(in crate::engine) struct Slot {
     pub(in crate::engine) driven: Option<Box<dyn Driven>>,
@@ -193,6 +196,18 @@ impl Seats {
         }
         slot.armed = tick;
         self.deadlines.push(Reverse((at, seat)));
+        if self.deadlines.len() > 2 * self.slots.len() + SPARE {
+            self.forget_the_gone();
+        }
+    }
+
+    /// Drops the entries of who has left, or has another deadline by now.
+    fn forget_the_gone(&mut self) {
+        let mut deadlines = std::mem::take(&mut self.deadlines);
+        deadlines.retain(|&Reverse((at, seat))| {
+            self.find(seat).is_some_and(|slot| slot.armed == tick(at))
+        });
+        self.deadlines = deadlines;
     }
 
     /// Has silence at `seat` noticed, if nobody's was watched.
@@ -280,7 +295,8 @@ fn place(seat: u64) -> u32 {
     place
 }
 
-/// A moment in units of 4 ms, never 0; it wraps after half a year, and is compared within half that.
+/// A moment in units of 4 ms, never 0; it wraps after half a year, and is compared within half that:
+/// no deadline is armed that is further away than a month.
 fn tick(at: Moment) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "it is meant to wrap")]
     let tick = (at.since(Moment::default()).as_millis() / 4) as u32;
