@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::codec::{Codec, Decoded, Input};
@@ -18,6 +19,10 @@ use crate::turn::Turn;
 
 mod blocking;
 mod drive;
+
+/// The longest time after which it is looked at again: a deadline that is later comes up more than
+/// once, and a loop need not tell times that are years apart.
+const FAR: Duration = Duration::from_secs(30 * 86_400);
 
 /// A connection and its message handler.
 pub(crate) struct Session<H: MessageHandler> {
@@ -279,7 +284,7 @@ impl<H: MessageHandler> Session<H> {
         self.link.is_paused || self.link.is_full()
     }
 
-    fn quiet_after(&self) -> Option<std::time::Duration> {
+    fn quiet_after(&self) -> Option<Duration> {
         self.coded
             .as_ref()
             .and_then(|coded| coded.codec.quiet_after())
@@ -318,7 +323,7 @@ impl<H: MessageHandler> Session<H> {
     fn wants(&mut self, turn: &mut Turn) -> Wants {
         self.end_pause(turn);
         let is_over = self.phase == Phase::Over;
-        let room = !is_over && self.link.check_output();
+        let room = !is_over && self.link.check_output(turn.now);
         if room {
             self.link.watch_stuck(turn.now);
         }
@@ -327,6 +332,8 @@ impl<H: MessageHandler> Session<H> {
                 (true, _) => Activity::Writing,
                 // It is about to be sent.
                 (false, false) => Activity::Busy,
+                // A thread that waits says so when its deadline stands.
+                (false, true) if turn.waiter.is_some() => Activity::Busy,
                 (false, true) => Activity::Reading,
             };
             self.link.live().now(activity);
@@ -337,7 +344,7 @@ impl<H: MessageHandler> Session<H> {
             room,
             landing: is_over || self.link.own_outbox().is_some() || self.is_held(),
             is_over: is_over && !self.link.is_sending(),
-            at: self.deadline(),
+            at: self.deadline().map(|at| at.min(turn.now.after(FAR))),
         }
     }
 
