@@ -33,19 +33,24 @@ fn ends_after_an_hour(play: &Play, reason: EndReason) {
 fn hears(play: &Play, bytes: u64) {
     until("it was heard and waits", || {
         let infos = play.handle().connections();
-        infos.first().is_some_and(|info| info.bytes_in == bytes && info.activity == Activity::Reading)
+        infos
+            .first()
+            .is_some_and(|info| info.bytes_in == bytes && info.activity == Activity::Reading)
     });
 }
 
 /// Sends `block` for ever, as fast as it can, to a client that need not read.
 fn floods(limits: Limits, kind: Kind) -> Play {
     let block = vec![b'x'; 100_000];
-    Stage::new(kind).by_hand().limits(limits).talk(move |call, peer| {
-        if let Call::Line(_) = call {
-            peer.write(&block)?;
-        }
-        Ok(Next::Continue)
-    })
+    Stage::new(kind)
+        .by_hand()
+        .limits(limits)
+        .talk(move |call, peer| {
+            if let Call::Line(_) = call {
+                peer.write(&block)?;
+            }
+            Ok(Next::Continue)
+        })
 }
 
 sentences! {
@@ -64,6 +69,7 @@ sentences! {
         let mut client = play.connect();
         for _ in 0..3 {
             assert_eq!(ask(&mut client, "on\n"), "on\n");
+            until("it waits", || play.only().activity == Activity::Reading);
             play.time.advance(HOUR * 3 / 4);
             a_moment();
         }
@@ -136,10 +142,10 @@ sentences! {
             client.read_exact(piece).unwrap();
             a_moment();
             assert_eq!(play.record.ends(), [], "{kind:?}");
-            play.time.advance(HOUR * 2 / 5);
+            play.time.advance(HOUR / 5);
             a_moment();
         }
-        // It has been silent for twelve hours, but it was busy reading.
+        // It has been silent for six hours, but it was busy reading.
         assert_eq!(play.record.ends(), [], "{kind:?}");
         client.write_all(b"x\n").unwrap();
         client.read_exact(&mut left[..100_000]).unwrap();
