@@ -30,7 +30,11 @@ fn doings() -> Vec<(String, u64, u64)> {
         };
         let switches = field("voluntary_ctxt_switches").parse().unwrap();
         let stat = fs::read_to_string(path.join("schedstat")).unwrap_or_default();
-        let nanos = stat.split(' ').next().and_then(|it| it.parse().ok()).unwrap_or(0);
+        let nanos = stat
+            .split(' ')
+            .next()
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(0);
         doings.push((field("Name"), switches, nanos));
     }
     doings.sort();
