@@ -5,7 +5,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::codec::{Codec, Decoded, Input};
@@ -19,10 +18,6 @@ use crate::turn::Turn;
 
 mod blocking;
 mod drive;
-
-/// The longest time after which it is looked at again: a deadline that is later comes up more than
-/// once, and a loop need not tell times that are years apart.
-const FAR: Duration = Duration::from_secs(30 * 86_400);
 
 /// A connection and its message handler.
 pub(crate) struct Session<H: MessageHandler> {
@@ -122,12 +117,12 @@ impl<H: MessageHandler> Session<H> {
     fn new(mut link: Link, make: &impl Fn() -> H) -> Self {
         link.live().now(Activity::Busy);
         let limits = link.site.server.limits();
-        let made = catch(|| {
+        let outcome = catch(|| {
             let mut handler = make();
             let codec = handler.codec(limits);
             Coded { handler, codec }
         });
-        let coded = match made {
+        let coded = match outcome {
             Ok(coded) => Some(coded),
             Err(message) => {
                 let peer = link.live().peer.clone();
@@ -159,7 +154,7 @@ impl<H: MessageHandler> Session<H> {
         };
         self.link.live().now(Activity::Busy);
         let link = &mut self.link;
-        let halt = match catch(|| call(coded, &mut Peer { link, turn })) {
+        match catch(|| call(coded, &mut Peer { link, turn })) {
             Ok(Halt::Over(Err(error))) if is_stop(&error) => {
                 self.link.site.hooks.stop();
                 Halt::Over(Ok(()))
@@ -179,8 +174,7 @@ impl<H: MessageHandler> Session<H> {
                 });
                 Halt::Over(Ok(()))
             }
-        };
-        halt
+        }
     }
 
     fn keep(&mut self, error: Error) {
@@ -284,7 +278,7 @@ impl<H: MessageHandler> Session<H> {
         self.link.is_paused || self.link.is_full()
     }
 
-    fn quiet_after(&self) -> Option<Duration> {
+    fn quiet_after(&self) -> Option<std::time::Duration> {
         self.coded
             .as_ref()
             .and_then(|coded| coded.codec.quiet_after())
@@ -317,6 +311,7 @@ impl<H: MessageHandler> Session<H> {
             self.keep(Error::Handler { peer, step, source });
         }
         self.finish(turn);
+        self.end_flight();
     }
 
     /// What it wants, after whatever it was given.
@@ -324,7 +319,9 @@ impl<H: MessageHandler> Session<H> {
         self.end_pause(turn);
         let is_over = self.phase == Phase::Over;
         let room = !is_over && self.link.check_output(turn.now);
-        if room {
+        let is_sending = is_over && self.link.is_sending();
+        if room || is_sending {
+            self.link.owes |= is_sending;
             self.link.watch_stuck(turn.now);
         }
         if !is_over && !self.link.is_paused {
@@ -343,8 +340,8 @@ impl<H: MessageHandler> Session<H> {
             input: self.phase == Phase::Open && !self.is_held(),
             room,
             landing: is_over || self.link.own_outbox().is_some() || self.is_held(),
-            is_over: is_over && !self.link.is_sending(),
-            at: self.deadline().map(|at| at.min(turn.now.after(FAR))),
+            is_over: is_over && !is_sending,
+            at: self.deadline(),
         }
     }
 

@@ -118,13 +118,9 @@ impl<H: MessageHandler> Session<H> {
                 wants = self.attend(turn);
                 continue;
             }
-            // Neither what the handler took nor what the peer took to read is the peer's silence.
-            if !is_silent {
-                turn.now = self.now();
-                self.link.active = turn.now;
-            }
             let received = self.link.live().bytes_in();
-            wants = self.wait_for_input(waiter, &mut told, &mut buffer, turn)?;
+            let first = self.patience(waiter, is_silent, turn);
+            wants = self.wait_for_input(waiter, first, &mut told, &mut buffer, turn)?;
             is_silent = self.link.live().bytes_in() == received;
         }
     }
@@ -133,11 +129,18 @@ impl<H: MessageHandler> Session<H> {
         self.link.site.server.shared().clock.moment()
     }
 
-    /// Until when to wait for input, by the deadlines that there are.
-    fn patience(&self, turn: &mut Turn) -> Option<Moment> {
+    /// Until when to wait for input, by the deadlines that there are; `is_silent` if nothing has come
+    /// since it was last asked.
+    fn patience(&mut self, waiter: &Waiter, is_silent: bool, turn: &mut Turn) -> Option<Moment> {
         let other = self.deadline();
-        if other.is_some() {
+        // Where the kernel counts, and only silence, its whole time is waited and no clock is read.
+        let is_plain = matches!(waiter, Waiter::Blocking) && other.is_none();
+        if !is_plain {
             turn.now = self.now();
+        }
+        if !is_silent {
+            // Neither what the handler took nor what the peer took to read is the peer's silence.
+            self.link.active = turn.now;
         }
         [self.link.idle_deadline(), other]
             .into_iter()
@@ -148,11 +151,11 @@ impl<H: MessageHandler> Session<H> {
     fn wait_for_input(
         &mut self,
         waiter: &Waiter,
+        first: Option<Moment>,
         told: &mut Option<Duration>,
         buffer: &mut [u8],
         turn: &mut Turn,
     ) -> io::Result<Wants> {
-        let first = self.patience(turn);
         let timeout = first.map(|first| first.since(turn.now));
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Ok(self.attend(turn));
