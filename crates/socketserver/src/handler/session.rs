@@ -370,7 +370,6 @@ impl<H: MessageHandler> Session<H> {
     /// Ends a pause that nobody will, or somebody has.
     fn end_pause(&mut self, turn: &mut Turn) {
         while self.link.is_paused && self.phase != Phase::Over {
-            // A pause that nobody can end is none.
             if !self.link.peek().is_none_or(Extra::is_pause_over) {
                 self.link.live().now(Activity::Busy);
                 let alarm = Arc::clone(&turn.conductor);
@@ -378,11 +377,16 @@ impl<H: MessageHandler> Session<H> {
                 return;
             }
             self.link.is_paused = false;
+            self.link.extra().pause_is_over();
             self.link.live().unguard();
             self.link.active = turn.now;
             let halt = self.call(Step::Handle, turn, |coded, peer| {
                 let next = coded.handler.resumed(peer);
-                halt(next, peer.link)
+                match (next, peer.link.peek()) {
+                    // Nobody could end it, and to call `resumed` again would never end.
+                    (Ok(Next::Pause), extra) if extra.is_none_or(|it| !it.can_pause()) => Halt::Dry,
+                    (next, _) => halt(next, peer.link),
+                }
             });
             match halt {
                 Halt::Over(_) => self.finish(turn),

@@ -153,10 +153,15 @@ impl Registry {
         Some(Origin::of(peer, || socket.and_then(|socket| socket.user())))
     }
 
-    /// How many live, or have ended without that having been told.
+    /// How many live.
     pub(crate) fn count(&self) -> usize {
+        lock(&self.seats).live.len()
+    }
+
+    /// Whether nobody lives, and every end has been told.
+    pub(crate) fn is_at_rest(&self) -> bool {
         let seats = lock(&self.seats);
-        seats.live.len() + seats.leaving
+        seats.live.len() + seats.leaving == 0
     }
 
     /// What is known of all that live, the oldest first.

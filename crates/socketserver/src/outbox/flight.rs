@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::queue::Queue;
-use super::{BATCH, Outbox, PIECE, turn};
+use super::{Outbox, turn};
 use crate::live::lock;
+
+/// Bytes of messages that are joined for one flight.
+const FLIGHT: usize = 1 << 20;
 
 /// What the kernel is to send.
 #[derive(Debug)]
@@ -29,8 +32,8 @@ impl Outbox {
             Flight::Shared(Arc::clone(first))
         } else {
             let mut joined = first[queue.sent..].to_vec();
-            for message in queue.messages.iter().take(BATCH).skip(1) {
-                if joined.len() + message.len() > PIECE {
+            for message in queue.messages.iter().skip(1) {
+                if joined.len() + message.len() > FLIGHT {
                     break;
                 }
                 joined.extend_from_slice(message);

@@ -113,6 +113,8 @@ impl Lounge {
         let (Work::Driven(newcomer), Some(socket)) = (work, socket) else {
             return Err(io::ErrorKind::Unsupported.into());
         };
+        // The program's code runs without the lock.
+        let driven = newcomer.admit(ticket);
         let mut state = lock(&self.state);
         if state.count == 0 {
             state.seats.clock = clock;
@@ -123,7 +125,7 @@ impl Lounge {
             return Err(error);
         }
         drop(socket);
-        state.seats.sit(seat, newcomer.admit(ticket));
+        state.seats.sit(seat, driven);
         state.count += 1;
         state.enqueue(seat);
         drop(state);

@@ -1,6 +1,7 @@
 //! The `io_uring` driver: the kernel receives into buffers that it is lent and sends what it is given,
 //! and one system call a turn tells and asks for everything.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
@@ -26,6 +27,9 @@ const OF_OUTBOX: u64 = 1 << 55;
 /// Operations that are queued at once.
 const ENTRIES: u32 = 4096;
 
+/// Bytes that are read in a turn, and then some.
+const TURN: usize = 256 << 10;
+
 /// Output buffers that are kept for use again, and the largest that are.
 const KEPT: usize = 1024;
 const KEPT_BYTES: usize = 16 << 10;
@@ -35,6 +39,10 @@ pub(super) struct RingPort {
     beside: Beside,
     /// A completion that was taken too early.
     next: Option<Completion>,
+    /// What came in beyond what is read in a turn.
+    later: VecDeque<Completion>,
+    /// Bytes that have been read in this turn.
+    read: usize,
     /// Who is to receive again once there are buffers.
     starved: Vec<u64>,
     /// What the kernel is to send at the end of a turn; empty between two.
@@ -85,6 +93,8 @@ impl EventLoop<RingPort> {
                 ring,
                 beside: Beside::Unknown,
                 next: None,
+                later: VecDeque::new(),
+                read: 0,
                 starved: Vec::new(),
                 flights: Vec::new(),
                 outputs: Vec::new(),
@@ -94,8 +104,22 @@ impl EventLoop<RingPort> {
 }
 
 impl RingPort {
+    /// The next thing to see to in this turn.
+    ///
+    /// Once enough has been read in it, what has come in waits, in its order, while what has been sent
+    /// is heard of: who floods must not fill the outboxes of others faster than they are emptied.
     fn next(&mut self) -> Option<Completion> {
-        self.next.take().or_else(|| self.ring.next())
+        if self.read < TURN {
+            let waiting = self.later.pop_front().or_else(|| self.next.take());
+            return waiting.or_else(|| self.ring.next());
+        }
+        loop {
+            let completion = self.next.take().or_else(|| self.ring.next())?;
+            if !is_input(&completion) {
+                return Some(completion);
+            }
+            self.later.push_back(completion);
+        }
     }
 
     /// Something has happened; tells whether what is waited for beside is readable.
@@ -162,6 +186,9 @@ impl RingPort {
     fn received(&mut self, hall: &mut Hall, seat: u64, buffer: Buffer, armed: bool) {
         let mut wants = self.hand_over(hall, seat, buffer, armed);
         loop {
+            if self.read >= TURN || !self.later.is_empty() {
+                break;
+            }
             match self.ring.next() {
                 Some(Completion::Received {
                     token,
@@ -188,6 +215,7 @@ impl RingPort {
         armed: bool,
     ) -> Option<Wants> {
         let bytes = self.ring.bytes(&buffer);
+        self.read += bytes.len();
         let wants = hall.call(seat, |driven, turn| driven.receive(bytes, turn));
         self.ring.give_back(buffer);
         if !armed {
@@ -262,6 +290,17 @@ impl RingPort {
         }
         self.starved = starved;
     }
+}
+
+/// Whether it is of a receive, of which the order counts.
+fn is_input(completion: &Completion) -> bool {
+    matches!(
+        completion,
+        Completion::Received { .. }
+            | Completion::Ended { .. }
+            | Completion::ReceiveFailed { .. }
+            | Completion::Cancelled { .. }
+    )
 }
 
 fn outbox_at(hall: &mut Hall, seat: u64) -> Option<Outbox> {
@@ -343,7 +382,9 @@ impl Port for RingPort {
             self.ring.watch_once(fd, BESIDE);
             self.beside = Beside::Watched(fd.as_raw_fd());
         }
-        let timeout = hall.timeout(self.next.is_some(), timeout);
+        let has_more = self.next.is_some() || !self.later.is_empty();
+        let timeout = hall.timeout(has_more, timeout);
+        self.read = 0;
         hall.watched.sleeps();
         self.ring.wait(timeout)?;
         hall.watched.wakes();

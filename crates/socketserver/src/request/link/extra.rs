@@ -21,6 +21,8 @@ pub(crate) struct Extra {
     /// How many resumers were made, and whether the last of them has ended its pause.
     pub(super) pauses: u32,
     pub(super) is_resumed: bool,
+    /// Whether that resumer's pause has not been ended and told.
+    is_awaited: bool,
     /// What has gone wrong, to be told when `finish` has run.
     pub(crate) errors: Vec<Error>,
     #[expect(
@@ -35,7 +37,18 @@ impl Extra {
     pub(crate) fn begin_pause(&mut self) -> u32 {
         self.pauses = self.pauses.wrapping_add(1).max(1);
         self.is_resumed = false;
+        self.is_awaited = true;
         self.pauses
+    }
+
+    /// Whether a resumer was made since the last pause ended, so that a pause has an end.
+    pub(crate) fn can_pause(&self) -> bool {
+        self.is_awaited
+    }
+
+    /// The pause that was ended is over.
+    pub(crate) fn pause_is_over(&mut self) {
+        self.is_awaited = false;
     }
 
     /// Notes that a pause has been ended, if it is the present one.

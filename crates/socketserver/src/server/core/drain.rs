@@ -38,7 +38,7 @@ impl Core {
             if !self.keeper.has_forced() {
                 self.empty_queues(engine, admission)?;
             }
-            let is_done = self.shared.registry.count() == 0;
+            let is_done = self.shared.registry.is_at_rest();
             let has_queue = self.gates.iter().any(Gate::is_draining);
             if is_done && (!has_queue || self.keeper.has_forced()) {
                 break;
