@@ -377,7 +377,7 @@ mod tests {
     use std::net::TcpStream;
 
     use socketserver::codec::Chunks;
-    use socketserver::{ReactorTcpServer, ThreadingTcpServer};
+    use socketserver::{ReactorTcpServer, Server, ThreadingTcpServer};
 
     use super::*;
 
@@ -414,8 +414,8 @@ mod tests {
             }
         };
         for server in [
-            ThreadingTcpServer::bind("127.0.0.1:0", panics()).and_then(|it| it.start()),
-            ReactorTcpServer::bind("127.0.0.1:0", panics()).and_then(|it| it.start()),
+            ThreadingTcpServer::bind("127.0.0.1:0", panics()).and_then(Server::start),
+            ReactorTcpServer::bind("127.0.0.1:0", panics()).and_then(Server::start),
         ] {
             let server = server.unwrap();
             let address = server.endpoint().address().inet().unwrap();

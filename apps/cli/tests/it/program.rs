@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal};
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The engines. Where the kernel has no io_uring, the last is the one before.
+/// The engines. Where the kernel has no `io_uring`, the last is the one before.
 pub(crate) const ENGINES: [&str; 6] = [
     "sequential",
     "forking",
