@@ -19,7 +19,7 @@ mod registry;
 mod roster;
 
 pub use registry::DrainReport;
-pub(crate) use registry::{HandledDatagram, Registry, Ticket};
+pub(crate) use registry::{DatagramBatch, Registry, Ticket};
 
 /// What a request is doing.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -128,11 +128,23 @@ impl Live {
         add(&self.gauges.bytes_out, bytes);
     }
 
+    /// Takes back bytes that were counted and not sent.
+    pub(crate) fn unsent(&self, bytes: usize) {
+        self.gauges
+            .bytes_out
+            .fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Counts bytes sent from an outbox, from any thread.
     pub(crate) fn sent_beside(&self, bytes: usize) {
         self.gauges
             .bytes_out
             .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes received so far.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.gauges.bytes_in.load(Ordering::Relaxed)
     }
 
     /// Bytes sent so far.

@@ -18,7 +18,7 @@ pub enum Next {
     Close,
     /// No message until a [`Resumer`](crate::Resumer) ends the pause; nothing is read meanwhile.
     ///
-    /// Without a resumer that could, the pause is over at once.
+    /// Without a resumer that could end it, it is over at once.
     Pause,
     /// To end the server, as [`Stop`](crate::Stop) does, and with it this connection.
     Stop,

@@ -117,12 +117,12 @@ impl<H: MessageHandler> Session<H> {
     fn new(mut link: Link, make: &impl Fn() -> H) -> Self {
         link.live().now(Activity::Busy);
         let limits = link.site.server.limits();
-        let made = catch(|| {
+        let outcome = catch(|| {
             let mut handler = make();
             let codec = handler.codec(limits);
             Coded { handler, codec }
         });
-        let coded = match made {
+        let coded = match outcome {
             Ok(coded) => Some(coded),
             Err(message) => {
                 let peer = link.live().peer.clone();
@@ -154,7 +154,7 @@ impl<H: MessageHandler> Session<H> {
         };
         self.link.live().now(Activity::Busy);
         let link = &mut self.link;
-        let halt = match catch(|| call(coded, &mut Peer { link, turn })) {
+        match catch(|| call(coded, &mut Peer { link, turn })) {
             Ok(Halt::Over(Err(error))) if is_stop(&error) => {
                 self.link.site.hooks.stop();
                 Halt::Over(Ok(()))
@@ -174,8 +174,7 @@ impl<H: MessageHandler> Session<H> {
                 });
                 Halt::Over(Ok(()))
             }
-        };
-        halt
+        }
     }
 
     fn keep(&mut self, error: Error) {
@@ -319,7 +318,7 @@ impl<H: MessageHandler> Session<H> {
     fn wants(&mut self, turn: &mut Turn) -> Wants {
         self.end_pause(turn);
         let is_over = self.phase == Phase::Over;
-        let room = !is_over && self.link.check_output();
+        let room = !is_over && self.link.check_output(turn.now);
         let is_sending = is_over && self.link.is_sending();
         if room || is_sending {
             self.link.owes |= is_sending;
@@ -330,6 +329,8 @@ impl<H: MessageHandler> Session<H> {
                 (true, _) => Activity::Writing,
                 // It is about to be sent.
                 (false, false) => Activity::Busy,
+                // A thread that waits says so when its deadline stands.
+                (false, true) if turn.waiter.is_some() => Activity::Busy,
                 (false, true) => Activity::Reading,
             };
             self.link.live().now(activity);
@@ -369,7 +370,6 @@ impl<H: MessageHandler> Session<H> {
     /// Ends a pause that nobody will, or somebody has.
     fn end_pause(&mut self, turn: &mut Turn) {
         while self.link.is_paused && self.phase != Phase::Over {
-            // A pause that nobody can end is none.
             if !self.link.peek().is_none_or(Extra::is_pause_over) {
                 self.link.live().now(Activity::Busy);
                 let alarm = Arc::clone(&turn.conductor);
@@ -377,11 +377,16 @@ impl<H: MessageHandler> Session<H> {
                 return;
             }
             self.link.is_paused = false;
+            self.link.extra().pause_is_over();
             self.link.live().unguard();
             self.link.active = turn.now;
             let halt = self.call(Step::Handle, turn, |coded, peer| {
                 let next = coded.handler.resumed(peer);
-                halt(next, peer.link)
+                match (next, peer.link.peek()) {
+                    // Nobody could end it, and to call `resumed` again would never end.
+                    (Ok(Next::Pause), extra) if extra.is_none_or(|it| !it.can_pause()) => Halt::Dry,
+                    (next, _) => halt(next, peer.link),
+                }
             });
             match halt {
                 Halt::Over(_) => self.finish(turn),

@@ -23,7 +23,7 @@ use crate::wake::Waker;
 
 mod datagrams;
 
-pub(crate) use datagrams::HandledDatagram;
+pub(crate) use datagrams::DatagramBatch;
 
 /// What became of the requests that were running when a server stopped.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -60,6 +60,8 @@ struct Seats {
     /// How many there are from each origin, and where each is from; kept only for the limit.
     origins: HashMap<Origin, usize>,
     origin_of: HashMap<u64, Origin>,
+    /// How many have left their seats, and their end has not been told yet.
+    leaving: usize,
     /// Whether the loop waits for a seat, and wants to be woken.
     awaited: bool,
     /// The tally of a drain, while there is one.
@@ -156,6 +158,12 @@ impl Registry {
         lock(&self.seats).live.len()
     }
 
+    /// Whether nobody lives, and every end has been told.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let seats = lock(&self.seats);
+        seats.live.len() + seats.leaving == 0
+    }
+
     /// What is known of all that live, the oldest first.
     pub(crate) fn list(&self) -> Vec<ConnectionInfo> {
         let now = self.clock.moment();
@@ -227,9 +235,10 @@ impl Registry {
     fn leave(&self, ticket: &Ticket) {
         let live = &ticket.live;
         let reason = live.reason(ticket.outcome);
-        let wake = {
+        {
             let mut seats = lock(&self.seats);
             seats.live.remove(live.id);
+            seats.leaving += 1;
             if let Some(origin) = seats.origin_of.remove(&live.id)
                 && let Some(count) = seats.origins.get_mut(&origin)
             {
@@ -245,8 +254,7 @@ impl Registry {
                     _ => report.finished += 1,
                 }
             }
-            std::mem::take(&mut seats.awaited) || seats.drain.is_some()
-        };
+        }
         // The socket closes with the last who holds it.
         *lock(&live.reach) = Reach::Nothing;
         self.telemetry.emit(&Event::Ended {
@@ -257,7 +265,12 @@ impl Registry {
             bytes_out: live.gauges.bytes_out.load(Ordering::Relaxed),
             duration: self.clock.moment().since(live.started),
         });
-        if wake {
+        // Only now: a drain that is over has told of everybody.
+        let mut seats = lock(&self.seats);
+        seats.leaving -= 1;
+        let wakes = std::mem::take(&mut seats.awaited) || seats.drain.is_some();
+        drop(seats);
+        if wakes {
             self.waker.wake();
         }
     }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::queue::Queue;
-use super::{BATCH, Outbox, PIECE, turn};
+use super::{Outbox, turn};
 use crate::live::lock;
+
+/// Bytes of messages that are joined for one flight.
+const FLIGHT: usize = 1 << 20;
 
 /// What the kernel is to send.
 #[derive(Debug)]
@@ -29,8 +32,8 @@ impl Outbox {
             Flight::Shared(Arc::clone(first))
         } else {
             let mut joined = first[queue.sent..].to_vec();
-            for message in queue.messages.iter().take(BATCH).skip(1) {
-                if joined.len() + message.len() > PIECE {
+            for message in queue.messages.iter().skip(1) {
+                if joined.len() + message.len() > FLIGHT {
                     break;
                 }
                 joined.extend_from_slice(message);
@@ -74,14 +77,12 @@ impl Outbox {
     }
 
     /// Notes what became of the last flight; tells whether more waits.
-    pub(crate) fn landed(&self, result: &io::Result<usize>) -> bool {
+    pub(crate) fn landed(&self, result: &io::Result<usize>, bytes: &[u8]) -> bool {
         let mut queue = lock(&self.0.queue);
         let was = std::mem::take(&mut queue.in_flight);
         let held = std::mem::take(&mut queue.held_bytes);
         queue.is_held = false;
-        if let Ok(sent) = *result
-            && (held == 0 || sent == held)
-        {
+        if let Ok(sent) = *result {
             self.0.live.sent_beside(sent);
             if held == 0 {
                 // The queue may have been cleared meanwhile.
@@ -91,6 +92,10 @@ impl Outbox {
                     .shared
                     .outbox_total
                     .fetch_sub(sent, Ordering::Relaxed);
+            } else if let Some(rest) = bytes.get(sent..)
+                && !rest.is_empty()
+            {
+                self.put_first(&mut queue, rest);
             }
         } else {
             queue.clear(&self.0.shared.outbox_total);
@@ -98,5 +103,25 @@ impl Outbox {
         }
         queue.looked_after = !queue.messages.is_empty();
         queue.looked_after
+    }
+
+    /// Has `rest`, the end of something whose beginning has been sent beside the queue, follow at once.
+    pub(crate) fn follow(&self, rest: &[u8]) {
+        let mut queue = lock(&self.0.queue);
+        self.put_first(&mut queue, rest);
+        queue.looked_after = true;
+    }
+
+    fn put_first(&self, queue: &mut Queue, rest: &[u8]) {
+        if queue.socket.is_none() {
+            return;
+        }
+        debug_assert_eq!(queue.sent, 0, "nothing of the queue has gone out meanwhile");
+        queue.messages.push_front(rest.into());
+        queue.bytes += rest.len();
+        // It is no message that could be dropped.
+        queue.first_follows = true;
+        let total = &self.0.shared.outbox_total;
+        total.fetch_add(rest.len(), Ordering::Relaxed);
     }
 }

@@ -1,6 +1,7 @@
-//! The io_uring driver: the kernel receives into buffers that it is lent and sends what it is given,
+//! The `io_uring` driver: the kernel receives into buffers that it is lent and sends what it is given,
 //! and one system call a turn tells and asks for everything.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
@@ -26,6 +27,9 @@ const OF_OUTBOX: u64 = 1 << 55;
 /// Operations that are queued at once.
 const ENTRIES: u32 = 4096;
 
+/// Bytes that are read in a turn, and then some.
+const TURN: usize = 256 << 10;
+
 /// Output buffers that are kept for use again, and the largest that are.
 const KEPT: usize = 1024;
 const KEPT_BYTES: usize = 16 << 10;
@@ -35,6 +39,10 @@ pub(super) struct RingPort {
     beside: Beside,
     /// A completion that was taken too early.
     next: Option<Completion>,
+    /// What came in beyond what is read in a turn.
+    later: VecDeque<Completion>,
+    /// Bytes that have been read in this turn.
+    read: usize,
     /// Who is to receive again once there are buffers.
     starved: Vec<u64>,
     /// What the kernel is to send at the end of a turn; empty between two.
@@ -85,6 +93,8 @@ impl EventLoop<RingPort> {
                 ring,
                 beside: Beside::Unknown,
                 next: None,
+                later: VecDeque::new(),
+                read: 0,
                 starved: Vec::new(),
                 flights: Vec::new(),
                 outputs: Vec::new(),
@@ -94,8 +104,22 @@ impl EventLoop<RingPort> {
 }
 
 impl RingPort {
+    /// The next thing to see to in this turn.
+    ///
+    /// Once enough has been read in it, what has come in waits, in its order, while what has been sent
+    /// is heard of: who floods must not fill the outboxes of others faster than they are emptied.
     fn next(&mut self) -> Option<Completion> {
-        self.next.take().or_else(|| self.ring.next())
+        if self.read < TURN {
+            let waiting = self.later.pop_front().or_else(|| self.next.take());
+            return waiting.or_else(|| self.ring.next());
+        }
+        loop {
+            let completion = self.next.take().or_else(|| self.ring.next())?;
+            if !is_input(&completion) {
+                return Some(completion);
+            }
+            self.later.push_back(completion);
+        }
     }
 
     /// Something has happened; tells whether what is waited for beside is readable.
@@ -162,6 +186,9 @@ impl RingPort {
     fn received(&mut self, hall: &mut Hall, seat: u64, buffer: Buffer, armed: bool) {
         let mut wants = self.hand_over(hall, seat, buffer, armed);
         loop {
+            if self.read >= TURN || !self.later.is_empty() {
+                break;
+            }
             match self.ring.next() {
                 Some(Completion::Received {
                     token,
@@ -188,6 +215,7 @@ impl RingPort {
         armed: bool,
     ) -> Option<Wants> {
         let bytes = self.ring.bytes(&buffer);
+        self.read += bytes.len();
         let wants = hall.call(seat, |driven, turn| driven.receive(bytes, turn));
         self.ring.give_back(buffer);
         if !armed {
@@ -199,6 +227,7 @@ impl RingPort {
     /// A send is over.
     fn sent(&mut self, hall: &mut Hall, token: u64, result: io::Result<usize>, payload: Payload) {
         let seat = token & !OF_OUTBOX;
+        let goes_on = land(hall, seat, token != seat, result, &payload);
         if let Payload::Owned(mut bytes) = payload
             && bytes.capacity() <= KEPT_BYTES
             && self.outputs.len() < KEPT
@@ -206,25 +235,8 @@ impl RingPort {
             bytes.clear();
             self.outputs.push(bytes);
         }
-        let Some(slot) = hall.seats.get(seat) else {
+        if goes_on {
             return;
-        };
-        if token == seat {
-            if let (Ok(_), false) = (&result, slot.has(Mark::AwaitsLanding)) {
-                // It is told when it is called next; its memory would have to be fetched for this.
-                slot.mark(Mark::HasLanded, true);
-                return;
-            }
-            hall.call(seat, |driven, turn| {
-                driven.landed(result.map(drop), turn);
-                Wants::default()
-            });
-        } else {
-            let outbox = slot.driven.as_deref().and_then(|driven| driven.outbox());
-            let waits = outbox.is_some_and(|outbox| outbox.landed(&result));
-            if !waits && slot.has(Mark::Listens) && !slot.has(Mark::AwaitsRoom) {
-                return;
-            }
         }
         if let Some(outbox) = outbox_at(hall, seat) {
             self.take_off(hall, seat, &outbox);
@@ -280,9 +292,55 @@ impl RingPort {
     }
 }
 
+/// Whether it is of a receive, of which the order counts.
+fn is_input(completion: &Completion) -> bool {
+    matches!(
+        completion,
+        Completion::Received { .. }
+            | Completion::Ended { .. }
+            | Completion::ReceiveFailed { .. }
+            | Completion::Cancelled { .. }
+    )
+}
+
 fn outbox_at(hall: &mut Hall, seat: u64) -> Option<Outbox> {
     let slot = hall.seats.get(seat)?;
     slot.driven.as_deref()?.outbox().cloned()
+}
+
+/// Tells the connection what has been sent, or leaves that for later; tells whether nothing else is
+/// to be done about it.
+fn land(
+    hall: &mut Hall,
+    seat: u64,
+    of_outbox: bool,
+    result: io::Result<usize>,
+    payload: &Payload,
+) -> bool {
+    let Some(slot) = hall.seats.get(seat) else {
+        return true;
+    };
+    if of_outbox {
+        let outbox = slot.driven.as_deref().and_then(|driven| driven.outbox());
+        let waits = outbox.is_some_and(|outbox| outbox.landed(&result, payload.bytes()));
+        return !waits && slot.has(Mark::Listens) && !slot.has(Mark::AwaitsRoom);
+    }
+    let count = *result.as_ref().unwrap_or(&0);
+    let rest = payload.bytes().get(count..).unwrap_or_default();
+    if result.is_ok() && rest.is_empty() && !slot.has(Mark::AwaitsLanding) {
+        // It is told when it is called next; its memory would have to be fetched for this.
+        slot.mark(Mark::HasLanded, true);
+        return true;
+    }
+    hall.call(seat, |driven, turn| {
+        if result.is_ok() && !rest.is_empty() {
+            driven.landed_short(rest, turn);
+        } else {
+            driven.landed(result.map(drop), turn);
+        }
+        Wants::default()
+    });
+    false
 }
 
 /// Notes whether the kernel goes on to receive.
@@ -324,7 +382,9 @@ impl Port for RingPort {
             self.ring.watch_once(fd, BESIDE);
             self.beside = Beside::Watched(fd.as_raw_fd());
         }
-        let timeout = hall.timeout(self.next.is_some(), timeout);
+        let has_more = self.next.is_some() || !self.later.is_empty();
+        let timeout = hall.timeout(has_more, timeout);
+        self.read = 0;
         hall.watched.sleeps();
         self.ring.wait(timeout)?;
         hall.watched.wakes();

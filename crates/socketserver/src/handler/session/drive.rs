@@ -84,7 +84,7 @@ impl<H: MessageHandler> Driven for Session<H> {
         }
         // One without an outbox has nothing that could have held it up.
         let was_full = self.link.own_outbox().is_some();
-        if self.link.check_output() {
+        if self.link.check_output(turn.now) {
             self.link.watch_output(turn.now);
         }
         if let Some(reason) = self.link.live().cut_reason() {
@@ -129,6 +129,10 @@ impl<H: MessageHandler> Driven for Session<H> {
         if let Err(error) = result {
             self.fail(error, turn);
         }
+    }
+
+    fn landed_short(&mut self, rest: &[u8], turn: &mut Turn) {
+        self.link.landed_short(rest, turn);
     }
 
     fn outbox(&self) -> Option<&Outbox> {
