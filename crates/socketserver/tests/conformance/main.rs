@@ -1,7 +1,7 @@
 //! Conformance: what every server must do, as sentences.
 //!
-//! Each sentence of [`sentences`] is checked for every transport and engine that it is about, as a
-//! trial of its own: `tcp::forking::a_panic_costs_one_request`.
+//! Each sentence of [`sentences`] is checked for every transport, kind of handler and engine that it
+//! is about, as a trial of its own: `tcp::messages::forking::a_panic_costs_one_request`.
 //! [`cpython`] has the counterparts of the tests of Python's `socketserver`, under their names.
 //!
 //! Forking needs a process with one thread, so a server under test runs in a process of its own, made

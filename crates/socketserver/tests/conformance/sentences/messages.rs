@@ -29,6 +29,7 @@ sentences! {
     shared_memory_on_streams: a_member_that_never_reads_is_cut_off_and_the_others_are_served;
     on_messages:
         a_pause_that_is_over_before_it_begins_is_none,
+        a_pause_is_ended_by_its_own_resumer_only,
         a_second_pause_keeps_no_answer_back,
         a_tick_comes_to_who_says_nothing,
         a_tick_comes_during_a_pause_and_may_end_it;
@@ -98,6 +99,9 @@ fn a_message_after_the_last_is_not_handled(case: Case) -> Outcome {
     let mut server = case.server().start()?;
     let mut client = server.client()?;
     client.send(b"echo hello\nleave\necho unheard\nstop handle\n")?;
+    server.wait_for_steps("finish", 1)?;
+    // Its answer is still under way.
+    client.say("stop handle")?;
     assert_eq!(client.hear()?, "hello");
     assert_eq!(client.hear()?.len(), LONG);
     client.hear_end()?;
@@ -295,6 +299,20 @@ fn a_pause_that_is_over_before_it_begins_is_none(case: Case) -> Outcome {
         for wanted in ["waited", "hello", "waited"] {
             assert_eq!(client.hear()?, wanted);
         }
+    }
+    Ok(())
+}
+
+fn a_pause_is_ended_by_its_own_resumer_only(case: Case) -> Outcome {
+    let mut server = case.server().start()?;
+    let mut client = server.client()?;
+    for _ in 0..3 {
+        client.say("renew")?;
+        let waiting = server.gate.next()?;
+        server.status()?;
+        assert_silent(&client)?;
+        drop(waiting);
+        assert_eq!(client.hear()?, "waited");
     }
     Ok(())
 }

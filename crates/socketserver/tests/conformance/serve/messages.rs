@@ -63,6 +63,13 @@ impl ObedientMessages {
                 peer.reply(b"joined")?;
                 self.role = Role::Chats(membership);
             }
+            ("renew", _) => {
+                let void = peer.resumer();
+                let resumer = peer.resumer();
+                drop(void);
+                self.pass(resumer)?;
+                return Ok(Next::Pause);
+            }
             ("skip", _) => {
                 drop(peer.resumer());
                 return Ok(Next::Pause);
