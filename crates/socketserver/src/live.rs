@@ -230,9 +230,14 @@ impl Live {
             let socket = Arc::clone(socket);
             *reach = Reach::Guarded(Box::new(Guarded {
                 socket,
-                alarm,
+                alarm: Arc::clone(&alarm),
                 seat,
             }));
+            drop(reach);
+            // A cut that came just before has told nobody.
+            if self.cut_reason().is_some() {
+                alarm.alarm(seat);
+            }
         }
     }
 

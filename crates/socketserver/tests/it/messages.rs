@@ -49,11 +49,6 @@ impl Kind {
             Self::Ring => Box::new(Reactor::new(2).driver(Driver::Uring)),
         }
     }
-
-    /// Whether the handler's thread waits for its peer.
-    pub(crate) fn waits(self) -> bool {
-        matches!(self, Self::Sequential | Self::Threading)
-    }
 }
 
 /// Makes of each sentence a trial for each engine; with `parallel`, for each that serves several

@@ -2,14 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use socketserver::{Broadcast, EndReason, Membership, Next, Peer};
 
-use super::{Call, Kind, Play, Stage, Talk, ask, patient, sentences};
-use crate::support::{read_line, rest, until};
+use super::{Call, Play, Stage, Talk, ask, patient, sentences};
+use crate::support::{read_line, until};
 
 /// A chat room: `+` joins, `-` leaves, everything else is told to all; what it is told is answered by
 /// `.` to who asked.
@@ -21,8 +20,8 @@ fn chat(stage: Stage, room: &Broadcast) -> Play {
         Talk(move |call: Call<'_>, peer: &mut Peer<'_>| {
             if let Call::Line(line) = call {
                 match line[0] {
-                    b'+' => seat = Some(room.join(peer.outbox()?)?),
-                    b'-' => seat = None,
+                    b'+' => drop(seat.replace(room.join(peer.outbox()?)?)),
+                    b'-' => drop(seat.take()),
                     b'.' => peer.write(b".\n")?,
                     b'!' => panic!("as it was told"),
                     _ => drop(room.send(line)),

@@ -3,14 +3,13 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use socketserver::codec::{Chunks, Lines, Netstrings};
+use socketserver::codec::Chunks;
 use socketserver::{MessageHandler, Next, Peer};
 
-use super::{Call, Kind, Stage, echo, patient, sentences};
-use crate::support::{connect, read_line, rest, until, within};
+use super::{Call, Stage, sentences};
+use crate::support::until;
 
 struct Mirror;
 

@@ -129,7 +129,7 @@ impl MessageHandler for Counter {
 
     fn invalid(&mut self, error: io::Error, peer: &mut Peer<'_>) -> io::Result<Next> {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        write!(peer, "{error}\n")?;
+        writeln!(peer, "{error}")?;
         Ok(Next::Continue)
     }
 }

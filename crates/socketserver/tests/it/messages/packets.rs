@@ -127,6 +127,12 @@ fn serve<H: MessageHandler>(
     (server, packets)
 }
 
+/// Sixteen messages.
+fn sixteen() -> String {
+    let numbers: Vec<_> = (0..16).map(|number| number.to_string()).collect();
+    numbers.join("\n") + "\n"
+}
+
 fn stop(server: Running) {
     within(move || server.stop()).unwrap();
 }
@@ -135,7 +141,7 @@ sentences! {
     fn sixteen_messages_that_come_together_are_answered_by_one_write(kind) {
         let (server, packets) = serve(kind, talk(crate::messages::echo));
         let client = packets.connect();
-        let sixteen: String = (0..16).map(|number| format!("{number}\n")).collect();
+        let sixteen = sixteen();
         for _ in 0..5 {
             client.send(sixteen.as_bytes());
             assert_eq!(client.packet(), sixteen, "{kind:?}");
@@ -211,7 +217,7 @@ sentences! { reactor:
         });
         let members: Vec<_> = (0..10).map(|_| packets.connect()).collect();
         until("all have joined", || room.len() == 10);
-        let sixteen: String = (0..16).map(|number| format!("{number}\n")).collect();
+        let sixteen = sixteen();
         members[3].send(sixteen.as_bytes());
         for member in &members {
             assert_eq!(member.packet(), sixteen, "{kind:?}");

@@ -96,7 +96,7 @@ impl MessageHandler for Fragile {
     }
 
     fn setup(&mut self, peer: &mut Peer<'_>) -> io::Result<()> {
-        self.go(Where::Setup)?;
+        let _ = self.go(Where::Setup)?;
         self.counts.setups.fetch_add(1, Ordering::SeqCst);
         if self.at == Where::Tick {
             peer.wake_after(std::time::Duration::from_millis(1));

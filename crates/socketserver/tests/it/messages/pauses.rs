@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use socketserver::{Activity, EndReason, Next, Outbox, Resumer};
 
-use super::{Call, Kind, Play, Stage, ask, patient, sentences};
+use super::{Call, Play, Stage, ask, patient, sentences};
 use crate::support::{HOUR, read_line, rest, until};
 
 /// Pauses at the line `pause`, and hands the resumer out; echoes all other lines, and says `resumed`.

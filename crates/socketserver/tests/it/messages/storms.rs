@@ -209,7 +209,7 @@ fn drip(reactor: Reactor, drippers: usize, normal: usize, rounds: usize) -> Dura
     for client in &mut asking {
         assert_eq!(ask(client, "me\n"), "me\n");
     }
-    let left = HOUR - HOUR / 60 * u32::try_from(rounds).unwrap();
+    let left = HOUR / 60 * (60 - u32::try_from(rounds).unwrap());
     play.time.advance(left / 2);
     for client in &mut asking {
         assert_eq!(ask(client, "me\n"), "me\n");

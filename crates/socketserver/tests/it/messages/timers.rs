@@ -55,10 +55,10 @@ sentences! {
         let play = obey(Stage::new(kind).by_hand().limits(patient()));
         let mut client = play.connect();
         assert_eq!(ask(&mut client, "h\n"), "h\n");
-        play.time.advance(HOUR - Duration::from_millis(10));
+        play.time.advance(HOUR / 1000 * 999);
         a_moment();
         assert_eq!(ask(&mut client, "x\n"), "x\n", "{kind:?}");
-        play.time.advance(Duration::from_millis(10));
+        play.time.advance(HOUR / 1000);
         assert_eq!(read_line(&mut client), "tick\n");
         play.time.advance(3 * HOUR);
         a_moment();
