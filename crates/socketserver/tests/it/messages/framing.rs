@@ -67,7 +67,11 @@ where
         assert_eq!(rest(&mut client).unwrap(), b"");
         drop(client);
         play.until_count(0);
-        assert_eq!(std::mem::take(&mut *heard.lock().unwrap()), messages, "in pieces of {piece}");
+        assert_eq!(
+            std::mem::take(&mut *heard.lock().unwrap()),
+            messages,
+            "in pieces of {piece}"
+        );
     }
     play.stop();
 }
@@ -198,7 +202,9 @@ fn echo_or_complain(call: Call<'_>, peer: &mut Peer<'_>) -> io::Result<Next> {
 fn send(client: &mut UnixStream, play: &Play, bytes: &[u8]) {
     let before = play.only().bytes_in;
     client.write_all(bytes).unwrap();
-    until("it was read", || play.only().bytes_in == before + bytes.len() as u64);
+    until("it was read", || {
+        play.only().bytes_in == before + bytes.len() as u64
+    });
 }
 
 sentences! {
