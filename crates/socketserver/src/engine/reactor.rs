@@ -209,7 +209,7 @@ impl Reactor {
         match thread {
             Ok(thread) => run.threads.push(thread),
             Err(error) => {
-                tracing::warn!(%error, "the watchdog cannot start: nobody looks after handlers that hold their loop")
+                tracing::warn!(%error, "the watchdog cannot start: no handler that holds its loop is told of");
             }
         }
     }

@@ -117,12 +117,12 @@ impl<H: MessageHandler> Session<H> {
     fn new(mut link: Link, make: &impl Fn() -> H) -> Self {
         link.live().now(Activity::Busy);
         let limits = link.site.server.limits();
-        let made = catch(|| {
+        let outcome = catch(|| {
             let mut handler = make();
             let codec = handler.codec(limits);
             Coded { handler, codec }
         });
-        let coded = match made {
+        let coded = match outcome {
             Ok(coded) => Some(coded),
             Err(message) => {
                 let peer = link.live().peer.clone();
@@ -154,7 +154,7 @@ impl<H: MessageHandler> Session<H> {
         };
         self.link.live().now(Activity::Busy);
         let link = &mut self.link;
-        let halt = match catch(|| call(coded, &mut Peer { link, turn })) {
+        match catch(|| call(coded, &mut Peer { link, turn })) {
             Ok(Halt::Over(Err(error))) if is_stop(&error) => {
                 self.link.site.hooks.stop();
                 Halt::Over(Ok(()))
@@ -174,8 +174,7 @@ impl<H: MessageHandler> Session<H> {
                 });
                 Halt::Over(Ok(()))
             }
-        };
-        halt
+        }
     }
 
     fn keep(&mut self, error: Error) {

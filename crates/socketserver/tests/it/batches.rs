@@ -21,6 +21,9 @@ use crate::support::{Directory, Latch, PATIENCE, Record, Told, address_of, until
 #[derive(Debug)]
 struct Loop;
 
+/// It has `handle_request` for this.
+impl socketserver::BlockingEngine for Loop {}
+
 impl Engine for Loop {
     fn name(&self) -> &'static str {
         "loop"

@@ -276,7 +276,7 @@ pub(super) fn finish<P: Port>(port: &mut P, hall: &mut Hall, seat: u64, wants: O
         wants = newer;
     }
     if let Some(at) = wants.at {
-        hall.seats.arm(seat, at);
+        hall.seats.arm(seat, at, hall.turn.now);
     }
     if wants.is_over {
         close(port, hall, seat);
