@@ -41,11 +41,7 @@ impl Launcher {
     /// What cannot be had is left out of the report, and told there.
     pub(crate) fn prepare(&mut self, with_build: bool, with_command: bool) {
         if with_build && with_command {
-            self.build(
-                "socketserver-cli",
-                "socketserver",
-                &["--features", "socketserver/uring"],
-            );
+            self.build("socketserver-cli", "socketserver", &[]);
         }
         if with_build {
             self.build("load", "load-peers", &["--features", "peers"]);
