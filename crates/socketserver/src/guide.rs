@@ -15,6 +15,7 @@ pages! {
     Guide02: "docs/guide/02-choosing-an-engine.md";
     Guide03: "docs/guide/03-datagrams.md";
     Guide04: "docs/guide/04-lines-and-messages.md";
+    Guide05: "docs/guide/05-message-handlers.md";
     Guide06: "docs/guide/06-many-to-many.md";
     Guide07: "docs/guide/07-limits-and-timeouts.md";
     Guide08: "docs/guide/08-shutdown.md";
