@@ -203,7 +203,7 @@ struct Seat {
     /// What the log calls the member.
     label: String,
     outbox: Outbox,
-    /// `None` only while the seat is dropped.
+    /// `None` when the member is about to leave.
     membership: Option<Membership>,
     /// Whether the others learn that the member leaves.
     is_announced: bool,
@@ -326,16 +326,25 @@ impl Seat {
         }
     }
 
-    /// Tells this member alone, unless the room is plain.
+    /// Tells this member alone, unless the room is plain; what was said before comes before.
     fn answer(&self, lines: &str) {
-        if !self.hall.options.plain {
-            // If the peer is gone, reading tells.
-            let _ = self.outbox.push(lines.as_bytes());
+        if self.hall.options.plain {
+            return;
         }
+        let (broadcast, outbox) = (&self.hall.broadcast, &self.outbox);
+        // On event loops what others say may still be on its way to everybody. A second membership, for
+        // a moment, begins when it has come.
+        let moment = broadcast.join_with(outbox.clone(), || {
+            // If the peer is gone, reading tells.
+            let _ = outbox.push(lines.as_bytes());
+        });
+        drop(moment);
     }
 
-    /// Tells the member that the server closes; as all have to leave, nobody else is told.
+    /// Tells the member that the server closes, as the last that it hears; as all have to leave, nobody
+    /// else is told.
     fn dismiss(&mut self) {
+        self.membership.take();
         self.answer(&system("the server is closing"));
         self.is_announced = false;
     }

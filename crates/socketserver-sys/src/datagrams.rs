@@ -258,6 +258,15 @@ struct Letter {
 }
 
 impl Outbound {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            letters: Vec::new(),
+            names: Vec::new(),
+        }
+    }
+
     /// Whether a datagram of `bytes` bytes fits; into an empty one any does.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.letters.is_empty()

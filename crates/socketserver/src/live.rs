@@ -19,7 +19,7 @@ mod registry;
 mod roster;
 
 pub use registry::DrainReport;
-pub(crate) use registry::{HandledDatagram, Registry, Ticket};
+pub(crate) use registry::{DatagramBatch, Registry, Ticket};
 
 /// What a request is doing.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -8,21 +8,21 @@
 //! ([`turn`]).
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::control::Shared;
 use crate::live::{Live, lock};
 use crate::socket::Socket;
-use crate::telemetry::EndReason;
 use crate::wait::{Interest, Polled, Waited, Waiter};
 
+mod bounds;
 mod flight;
 mod overflow;
+mod push;
 mod queue;
 pub(crate) mod turn;
 
@@ -123,120 +123,6 @@ impl Outbox {
         self.put(message.into())
     }
 
-    /// Sends `message`, behind nothing but what is in the queue.
-    pub(crate) fn put(&self, message: Arc<[u8]>) -> Result<(), PushError> {
-        let mut queue = lock(&self.0.queue);
-        let sent = self.try_send(&mut queue, &message)?;
-        if sent == message.len() {
-            return Ok(());
-        }
-        self.keep(queue, message, sent)
-    }
-
-    /// Sends all of `messages`, which `joined` holds one after another.
-    pub(crate) fn put_all(
-        &self,
-        messages: &[Arc<[u8]>],
-        joined: &Arc<[u8]>,
-    ) -> Result<(), PushError> {
-        let mut queue = lock(&self.0.queue);
-        let mut sent = 0;
-        if queue.messages.is_empty() {
-            if matches!(self.0.way, Way::Ring(_)) && joined.len() <= self.0.piece() {
-                return self.keep(queue, Arc::clone(joined), 0);
-            }
-            sent = self.send_now(&mut queue, joined)?;
-            if sent == joined.len() {
-                return Ok(());
-            }
-        }
-        drop(queue);
-        // What did not fit waits as the messages that it is, so that each can be dropped alone.
-        for message in messages {
-            if sent >= message.len() {
-                sent -= message.len();
-                continue;
-            }
-            let begun = std::mem::take(&mut sent);
-            self.keep(lock(&self.0.queue), Arc::clone(message), begun)?;
-        }
-        Ok(())
-    }
-
-    /// Sends what of `message` the socket takes, if nothing waits and it is the sender's to do.
-    fn try_send(&self, queue: &mut Queue, message: &[u8]) -> Result<usize, PushError> {
-        if queue.open().is_none() {
-            return Err(PushError::Closed);
-        }
-        if !self.0.way.is_at_once() || !queue.messages.is_empty() {
-            return Ok(0);
-        }
-        self.send_now(queue, message)
-    }
-
-    fn send_now(&self, queue: &mut Queue, message: &[u8]) -> Result<usize, PushError> {
-        let Some(socket) = queue.open() else {
-            return Err(PushError::Closed);
-        };
-        if let Ok(count) = socket.send_now(message) {
-            let sent = count.unwrap_or(0);
-            self.0.live.sent_beside(sent);
-            return Ok(sent);
-        }
-        queue.clear(&self.0.shared.outbox_total);
-        queue.socket = None;
-        Err(PushError::Closed)
-    }
-
-    /// Lets `message`, of which `sent` bytes are out, wait, if there is room or it must follow.
-    fn keep(
-        &self,
-        mut queue: MutexGuard<'_, Queue>,
-        message: Arc<[u8]>,
-        sent: usize,
-    ) -> Result<(), PushError> {
-        let inner = &*self.0;
-        if queue.open().is_none() {
-            return Err(PushError::Closed);
-        }
-        // What has gone out in part must follow whole, room or not.
-        if sent == 0
-            && !inner.make_room(&mut queue, message.len())
-            && !inner.flush_for_room(&mut queue, message.len())
-        {
-            let cut_off = queue.overflow == Overflow::Disconnect;
-            if cut_off {
-                queue.clear(&inner.shared.outbox_total);
-                queue.socket = None;
-            } else {
-                queue.dropped += 1;
-            }
-            drop(queue);
-            if cut_off {
-                inner.live.cut(EndReason::SlowConsumer);
-            }
-            return Err(PushError::Full);
-        }
-        self.enqueue(queue, message, sent);
-        Ok(())
-    }
-
-    /// Sends what the connection's own handler writes, whatever the bounds: it is for the handler's
-    /// loop to hear no more of a peer that does not read.
-    pub(crate) fn write_own(&self, bytes: &[u8]) -> Result<(), PushError> {
-        turn::settle_broadcasts();
-        let mut queue = lock(&self.0.queue);
-        let sent = self.try_send(&mut queue, bytes)?;
-        if sent < bytes.len() {
-            if sent == 0 {
-                let total = &self.0.shared.outbox_total;
-                total.fetch_add(bytes.len(), Ordering::Relaxed);
-            }
-            self.enqueue(queue, bytes.into(), sent);
-        }
-        Ok(())
-    }
-
     /// The number of the connection that it leads to.
     pub fn connection(&self) -> u64 {
         self.0.live.id
@@ -244,7 +130,8 @@ impl Outbox {
 
     /// Bytes that wait.
     pub fn queued_bytes(&self) -> usize {
-        lock(&self.0.queue).bytes
+        let queue = lock(&self.0.queue);
+        queue.bytes + queue.held_bytes
     }
 
     /// Whether nothing waits, and nothing is being done about it.
@@ -261,40 +148,6 @@ impl Outbox {
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         lock(&self.0.queue).open().is_none()
-    }
-
-    /// Lets `message` wait: one of which a part is out, or for which room was made.
-    fn enqueue(&self, mut queue: MutexGuard<'_, Queue>, message: Arc<[u8]>, sent: usize) {
-        let waits = message.len() - sent;
-        if queue.messages.is_empty() {
-            queue.sent = sent;
-        }
-        queue.bytes += waits;
-        if sent > 0 {
-            let total = &self.0.shared.outbox_total;
-            total.fetch_add(waits, Ordering::Relaxed);
-        }
-        queue.messages.push_back(message);
-        if !std::mem::replace(&mut queue.looked_after, true) {
-            drop(queue);
-            if self.0.way.is_at_once() || !turn::defer(self) {
-                self.hand_over();
-            }
-        }
-    }
-
-    /// Leaves it to its loop.
-    fn hand_over(&self) {
-        if let Some(flusher) = self.0.flusher.upgrade() {
-            flusher.look_after(self.clone());
-        }
-    }
-
-    /// Sends, at the end of a loop's turn, what was pushed in it.
-    pub(crate) fn settle(&self) {
-        if self.flush() {
-            self.hand_over();
-        }
     }
 
     /// Where its event loop serves the connection.
@@ -343,7 +196,7 @@ impl Outbox {
                     // handler's own haste must not fill the outbox for others.
                     let end = buffer.len().min(sent.max(self.0.piece()));
                     if end > sent {
-                        self.enqueue(queue, buffer[..end].into(), sent);
+                        self.enqueue_rest(queue, buffer[..end].into(), sent);
                     }
                     return Ok(Some(end));
                 }
@@ -384,81 +237,5 @@ impl Outbox {
     /// The socket, to wait on, while the connection lives.
     pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
         lock(&self.0.queue).socket.clone()
-    }
-}
-
-impl Inner {
-    /// Bytes of a handler's write that go out in one piece.
-    fn piece(&self) -> usize {
-        PIECE.min(self.shared.limits.outbox_bytes / 2)
-    }
-
-    /// Takes room for `bytes` more, after dropping what the overflow policy lets go; tells whether
-    /// there was.
-    fn make_room(&self, queue: &mut Queue, bytes: usize) -> bool {
-        let (limits, total) = (&self.shared.limits, &self.shared.outbox_total);
-        let add = |total| Some(total + bytes).filter(|&sum| sum <= limits.outbox_total_bytes);
-        let of_others = total.load(Ordering::Relaxed).saturating_sub(queue.bytes);
-        if bytes > limits.outbox_bytes || add(of_others).is_none() {
-            // It would not fit though all were dropped: nothing is worth dropping for it.
-            return false;
-        }
-        loop {
-            if queue.messages.len() < limits.outbox_messages
-                && queue.bytes + bytes <= limits.outbox_bytes
-                && total
-                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
-                    .is_ok()
-            {
-                return true;
-            }
-            // The first message stays if a part of it is out.
-            let oldest = queue.started();
-            if queue.overflow != Overflow::DropOldest || queue.messages.len() <= oldest {
-                return false;
-            }
-            if let Some(message) = queue.messages.remove(oldest) {
-                queue.bytes -= message.len();
-                total.fetch_sub(message.len(), Ordering::Relaxed);
-                queue.dropped += 1;
-            }
-        }
-    }
-
-    /// Sends what was only waiting for the end of a turn, to make room.
-    fn flush_for_room(&self, queue: &mut Queue, bytes: usize) -> bool {
-        if self.way.is_at_once() {
-            return false;
-        }
-        // An error shows when the loop looks.
-        self.flush(queue).is_ok() && self.make_room(queue, bytes)
-    }
-
-    /// Sends what fits.
-    fn flush(&self, queue: &mut Queue) -> io::Result<()> {
-        let Some(socket) = queue.socket.clone() else {
-            return Ok(());
-        };
-        if queue.is_sending() {
-            return Ok(());
-        }
-        while !queue.messages.is_empty() {
-            let sent = {
-                let mut slices = [IoSlice::new(&[]); BATCH];
-                let count = queue.messages.len().min(BATCH);
-                for (slice, message) in slices.iter_mut().zip(&queue.messages) {
-                    *slice = IoSlice::new(message);
-                }
-                slices[0] = IoSlice::new(&queue.messages[0][queue.sent..]);
-                match socket.send_all_now(&slices[..count])? {
-                    Some(sent) => sent,
-                    None => return Ok(()),
-                }
-            };
-            queue.advance(sent);
-            self.shared.outbox_total.fetch_sub(sent, Ordering::Relaxed);
-            self.live.sent_beside(sent);
-        }
-        Ok(())
     }
 }

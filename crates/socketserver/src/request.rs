@@ -24,6 +24,7 @@ pub(crate) use link::{Closer, Extra, Link, Site};
 pub use messages::{ReaderLines, ReaderMessages};
 pub use peer::{Peer, Resumer};
 pub use reader::Reader;
+pub(crate) use replies::{DroppedReplies, Replies};
 pub use writer::Writer;
 
 /// What a listener yields, and the request that is made of it.

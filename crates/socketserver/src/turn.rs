@@ -16,6 +16,11 @@ pub(crate) trait Conductor: Alarm + Flusher {
     fn resume(&self, seat: u64, pause: u32);
 }
 
+/// Whether the pause with number `a` began after that with number `b`.
+pub(crate) fn is_newer(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() > 0
+}
+
 /// What a loop lends to the connection in hand.
 pub(crate) struct Turn {
     /// When the turn began.

@@ -151,7 +151,7 @@ fn a_thousand_members_hear_everything_in_one_order_beside_one_who_never_reads() 
     let limits = chat::limits().outbox_bytes(128 << 10);
     let set = |builder: Builder<_, _>| builder.limits(limits).observer(observer);
     let options = Options::default().names(Names::Guest);
-    let (engine, transport) = (Reactor::default(), chat::transport());
+    let (engine, transport) = (Reactor::new(2), chat::transport());
     let room = ChatServer::bind_on(engine, &transport, &endpoints, options, set);
     let room = room.unwrap().start().unwrap();
 

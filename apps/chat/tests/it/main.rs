@@ -6,6 +6,7 @@
 
 mod client;
 mod commands;
+mod engines;
 mod framing;
 mod integrity;
 mod log;

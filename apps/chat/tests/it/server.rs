@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chat::client::{self, Terminal};
 use chat::{ChatServer, Names, Options, RunningChat};
-use socketserver::{Endpoint, Pool};
+use socketserver::Endpoint;
 
 use crate::people::{PATIENCE, Person, address, open, until};
 
@@ -91,21 +91,6 @@ fn one_room_has_doors_of_every_family() {
     }
     room.stop().unwrap();
     std::fs::remove_dir_all(&directory).unwrap();
-}
-
-#[test]
-fn a_pool_seats_people_too() {
-    let (engine, transport) = (Pool::new(4), chat::transport());
-    let endpoint = "tcp://127.0.0.1:0".parse().unwrap();
-    let options = Options::default();
-    let room = ChatServer::bind_on(engine, &transport, &[endpoint], options, |builder| builder);
-    let room = room.unwrap().start().unwrap();
-    let port = room.endpoints()[0].address().inet().unwrap();
-    let mut person = Person::connect_to(port);
-    // A pool gives a connection a thread when it first speaks.
-    person.sends("hi\n");
-    assert!(person.hears().starts_with("* Welcome. 1 here."));
-    assert!(person.hears().ends_with(" hi"));
 }
 
 /// `echo hi | socketserver join …`

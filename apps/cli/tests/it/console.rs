@@ -27,6 +27,24 @@ fn ps_lists_who_is_connected_and_what_it_waits_for_on_every_engine() {
 }
 
 #[test]
+fn ps_tells_who_does_not_read_on_every_engine() {
+    for engine in ENGINES {
+        let arguments =
+            format!("echo --raw --engine {engine} --console --listen tcp://127.0.0.1:0");
+        let mut program = Program::start(&arguments);
+        let mut client = Client::connect(program.address());
+        client.reader.get_ref().set_nonblocking(true).unwrap();
+        let flood = vec![b'x'; 64 << 10];
+        until("ps tells", || {
+            use std::io::Write;
+            let _ = client.reader.get_mut().write(&flood);
+            program.type_line("ps");
+            program.output().contains("writing  the peer to read")
+        });
+    }
+}
+
+#[test]
 fn kick_cuts_a_connection_off_on_every_engine() {
     for engine in ENGINES {
         let arguments = format!("echo --engine {engine} --console --listen tcp://127.0.0.1:0");

@@ -5,14 +5,18 @@ use std::net::{Shutdown, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 
-use crate::program::{Client, ENGINES, PATIENCE, Program, until};
+use crate::program::{Client, ENGINES, PATIENCE, Program, engines_of_a_room, until};
+
+fn start(engine: &str, more: &str) -> Program {
+    Program::start(&format!(
+        "echo --engine {engine} {more} --listen tcp://127.0.0.1:0"
+    ))
+}
 
 #[test]
 fn each_message_comes_back_behind_the_address_of_its_sender_on_every_engine() {
     for engine in ENGINES {
-        let program = Program::start(&format!(
-            "echo --engine {engine} --listen tcp://127.0.0.1:0"
-        ));
+        let program = start(engine, "");
         let mut client = Client::connect(program.address());
         client.send("hello\r\nwor");
         assert_eq!(
@@ -32,12 +36,68 @@ fn each_message_comes_back_behind_the_address_of_its_sender_on_every_engine() {
 /// D-12: `quit` behind another message, or in two pieces, was not seen.
 #[test]
 fn quit_is_a_line_wherever_the_segments_end() {
-    let program = Program::start("echo --listen tcp://127.0.0.1:0");
-    let mut client = Client::connect(program.address());
-    client.send("bye\r\nqu");
-    assert_eq!(client.line(), format!("{} bye\r\n", client.name));
-    client.send("it \t\r\nnobody hears this\n");
-    assert_eq!(client.rest(), b"");
+    for engine in ENGINES {
+        let program = start(engine, "");
+        let mut client = Client::connect(program.address());
+        client.send("bye\r\nqu");
+        assert_eq!(client.line(), format!("{} bye\r\n", client.name));
+        client.send("it \t\r\nnobody hears this\n");
+        assert_eq!(client.rest(), b"", "{engine}");
+    }
+}
+
+/// D-15: a line must not grow without bound, and what happens at the bound is said.
+#[test]
+fn a_line_that_is_too_long_is_answered_and_the_next_one_heard_on_every_engine() {
+    for engine in ENGINES {
+        let program = start(engine, "--line-bytes 100");
+        let mut client = Client::connect(program.address());
+        client.send(format!("{}\nshort\n", "x".repeat(70_000)));
+        let told = "* the line is longer than 100 bytes\n";
+        assert_eq!(client.line(), told, "{engine}");
+        assert_eq!(client.line(), format!("{} short\n", client.name));
+        let logged = format!("{} sent a line that is too long\n", client.name);
+        until("it is logged", || program.log().contains(&logged));
+        // Once, and nothing of the line itself.
+        assert_eq!(program.log().lines().count(), 2, "{engine}");
+    }
+}
+
+/// More than any queue or buffer on the way has room for.
+#[test]
+fn all_lines_of_a_paste_come_back_in_order_on_every_engine() {
+    for engine in ENGINES {
+        let program = start(engine, "--quiet");
+        let mut client = Client::connect(program.address());
+        let mut socket = client.reader.get_ref().try_clone().unwrap();
+        let text = "x".repeat(1000);
+        let sender = std::thread::spawn(move || {
+            for number in 0..10_000 {
+                writeln!(socket, "{number} {text}").unwrap();
+            }
+            socket.write_all(b"quit\n").unwrap();
+        });
+        for number in 0..10_000 {
+            let line = client.line();
+            let start = format!("{} {number} x", client.name);
+            assert!(line.starts_with(&start), "{engine}: {line:.40}");
+        }
+        assert_eq!(client.rest(), b"", "{engine}");
+        sender.join().unwrap();
+    }
+}
+
+/// A client that has gone in the middle of a line was heard so far.
+#[test]
+fn half_a_line_before_the_end_of_input_is_answered_on_every_engine() {
+    for engine in ENGINES {
+        let program = start(engine, "");
+        let mut client = Client::connect(program.address());
+        client.send("whole\nhalf");
+        client.reader.get_ref().shutdown(Shutdown::Write).unwrap();
+        let expected = format!("{0} whole\n{0} half", client.name);
+        assert_eq!(client.rest(), expected.as_bytes(), "{engine}");
+    }
 }
 
 /// D-13, D-14: a byte that is not UTF-8, or a character cut in two, killed the session.
@@ -55,22 +115,24 @@ fn bytes_that_are_no_text_come_back_unchanged() {
 }
 
 #[test]
-fn a_client_that_sends_no_line_feed_is_heard_after_a_pause() {
-    let program = Program::start("echo --listen tcp://127.0.0.1:0");
-    let mut client = Client::connect(program.address());
-    client.send("hello");
-    let mut answer = vec![0; client.name.len() + 6];
-    client.reader.read_exact(&mut answer).unwrap();
-    assert_eq!(answer, format!("{} hello", client.name).as_bytes());
-    client.send("quit");
-    assert_eq!(client.rest(), b"");
+fn a_client_that_sends_no_line_feed_is_heard_after_a_pause_on_every_engine() {
+    for engine in ENGINES {
+        let program = start(engine, "");
+        let mut client = Client::connect(program.address());
+        client.send("hello");
+        let mut answer = vec![0; client.name.len() + 6];
+        client.reader.read_exact(&mut answer).unwrap();
+        let expected = format!("{} hello", client.name);
+        assert_eq!(answer, expected.as_bytes(), "{engine}");
+        client.send("quit");
+        assert_eq!(client.rest(), b"", "{engine}");
+    }
 }
 
 #[test]
 fn raw_echo_changes_nothing_and_knows_no_quit() {
     for engine in ENGINES {
-        let arguments = format!("echo --raw --engine {engine} --listen tcp://127.0.0.1:0");
-        let program = Program::start(&arguments);
+        let program = start(engine, "--raw");
         let mut client = Client::connect(program.address());
         client.send(b"quit\n\0\xff");
         client.reader.get_ref().shutdown(Shutdown::Write).unwrap();
@@ -80,10 +142,17 @@ fn raw_echo_changes_nothing_and_knows_no_quit() {
 
 #[test]
 fn one_server_echoes_on_every_transport_at_once() {
+    for engine in engines_of_a_room() {
+        on_every_transport(engine);
+    }
+}
+
+fn on_every_transport(engine: &str) {
     let name = format!("socketserver-echo-{}", std::process::id());
-    let arguments =
-        format!("echo --listen tcp://[::1]:0 --listen udp://127.0.0.1:0 --listen unix://@{name}");
-    let program = Program::start(&arguments);
+    let program = Program::start(&format!(
+        "echo --engine {engine} --listen tcp://[::1]:0 --listen udp://127.0.0.1:0 \
+         --listen unix://@{name}"
+    ));
     let endpoints = program.endpoints(3);
     let mut tcp = Client::connect(
         endpoints[0]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
-use crate::program::{Client, Program, until};
+use crate::program::{Client, Program, stat, ticks, until};
 
 /// The children of `program` that have not been reaped.
 fn children(program: &Program) -> Vec<i32> {
@@ -17,19 +17,6 @@ fn children(program: &Program) -> Vec<i32> {
         .split_whitespace()
         .map(|pid| pid.parse().unwrap())
         .collect()
-}
-
-/// The fields of `/proc/PID/stat` from the state on; `None` if there is no such process.
-fn stat(pid: i32) -> Option<Vec<String>> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    Some(fields.split(' ').map(str::to_owned).collect())
-}
-
-/// The processor time of `program`, in hundredths of a second.
-fn ticks(program: &Program) -> u64 {
-    let fields = stat(program.child.id().cast_signed()).unwrap();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 /// A child kept the listening socket: after a `kill -9` of the parent nobody could take the port.

@@ -12,11 +12,20 @@ use rustix::process::{Pid, Signal};
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The engines.
-pub(crate) const ENGINES: [&str; 5] = ["sequential", "threading", "forking", "pool", "reactor"];
+/// The engines. Where the kernel has no io_uring, the last is the one before.
+pub(crate) const ENGINES: [&str; 6] = [
+    "sequential",
+    "forking",
+    "threading",
+    "pool",
+    "reactor",
+    "reactor --driver uring",
+];
 
-/// Those on which there can be a chat.
-pub(crate) const ENGINES_OF_A_ROOM: [&str; 3] = ["threading", "pool", "reactor"];
+/// Those on which there can be a chat, and streams beside datagrams.
+pub(crate) fn engines_of_a_room() -> &'static [&'static str] {
+    &ENGINES[2..]
+}
 
 /// A running command; ended by force when it is dropped.
 pub(crate) struct Program {
@@ -134,6 +143,19 @@ fn collect(mut stream: impl Read + Send + 'static, text: &Arc<Mutex<String>>) ->
                 .push_str(&String::from_utf8_lossy(&chunk[..count]));
         }
     })
+}
+
+/// The fields of `/proc/PID/stat` from the state on; `None` if there is no such process.
+pub(crate) fn stat(pid: i32) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    Some(fields.split(' ').map(str::to_owned).collect())
+}
+
+/// The processor time of `program`, in hundredths of a second.
+pub(crate) fn ticks(program: &Program) -> u64 {
+    let fields = stat(program.child.id().cast_signed()).unwrap();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 /// Waits until `condition` holds.

@@ -2,23 +2,27 @@
 
 use rustix::process::Signal;
 
-use crate::program::{Client, Program, until};
+use crate::program::{Client, Program, engines_of_a_room, until};
 
 #[test]
-fn what_one_says_everyone_hears_the_sender_included() {
-    let program = Program::start("chat --listen tcp://127.0.0.1:0");
-    let mut ada = Client::connect(program.address());
-    assert!(ada.line().starts_with("* Welcome. 1 here."));
-    let mut bob = Client::connect(program.address());
-    assert!(bob.line().starts_with("* Welcome. 2 here."));
-    assert_eq!(ada.line(), format!("* {} joined\n", bob.name));
-    ada.send("hello\n");
-    for client in [&mut ada, &mut bob] {
-        assert!(client.line().ends_with(" hello\n"));
+fn what_one_says_everyone_hears_the_sender_included_on_every_engine() {
+    for engine in engines_of_a_room() {
+        let program = Program::start(&format!(
+            "chat --engine {engine} --listen tcp://127.0.0.1:0"
+        ));
+        let mut ada = Client::connect(program.address());
+        assert!(ada.line().starts_with("* Welcome. 1 here."), "{engine}");
+        let mut bob = Client::connect(program.address());
+        assert!(bob.line().starts_with("* Welcome. 2 here."), "{engine}");
+        assert_eq!(ada.line(), format!("* {} joined\n", bob.name));
+        ada.send("hello\n");
+        for client in [&mut ada, &mut bob] {
+            assert!(client.line().ends_with(" hello\n"), "{engine}");
+        }
+        bob.send("quit\n");
+        assert_eq!(bob.rest(), b"* bye\n", "{engine}");
+        assert_eq!(ada.line(), format!("* {} left\n", bob.name));
     }
-    bob.send("quit\n");
-    assert_eq!(bob.rest(), b"* bye\n");
-    assert_eq!(ada.line(), format!("* {} left\n", bob.name));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::program::{Client, ENGINES, Program, command, until};
+use crate::program::{Client, ENGINES, Program, command, engines_of_a_room, until};
 
 /// D-1, D-4, D-6: `quit` did not end the program, or left its clients without a word; the end of input
 /// and every signal was a traceback.
@@ -12,10 +12,10 @@ fn quit_and_the_end_of_input_and_each_signal_end_it_in_good_order() {
         "echo --engine sequential",
         "echo --engine forking",
         "echo --engine pool",
-        "echo",
+        "echo --engine reactor",
         "chat --engine threading",
         "chat --engine pool",
-        "chat",
+        "chat --engine reactor",
     ] {
         for way in ["quit", "eof", "TERM", "INT"] {
             let mut program =
@@ -59,7 +59,14 @@ fn a_console_on_an_empty_file_is_the_end_of_input() {
 
 #[test]
 fn a_second_signal_leaves_at_once() {
-    let mut program = Program::start("echo --drain-timeout 1h --listen tcp://127.0.0.1:0");
+    for engine in engines_of_a_room() {
+        second_signal(engine);
+    }
+}
+
+fn second_signal(engine: &str) {
+    let arguments = "--drain-timeout 1h --listen tcp://127.0.0.1:0";
+    let mut program = Program::start(&format!("echo --engine {engine} {arguments}"));
     // A peer that does not read what it asked for keeps a handler at work.
     let mut busy = Client::connect(program.address());
     let flood = vec![b'x'; 60_000];
@@ -79,7 +86,8 @@ fn a_second_signal_leaves_at_once() {
             .is_err()
     });
     program.signal(Signal::TERM);
-    assert_eq!(program.end().code(), Some(128 + 15));
+    let status = program.end();
+    assert_eq!(status.code(), Some(128 + 15), "{engine}: {}", program.log());
 }
 
 /// D-5: after a stop with clients connected the port was taken for a minute.

@@ -13,6 +13,10 @@ use crate::wait::Waiter;
 
 /// What a connection wants of the loop that drives it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is wanted or not by itself"
+)]
 pub(crate) struct Wants {
     /// Input.
     pub(crate) input: bool,

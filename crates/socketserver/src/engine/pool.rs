@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 mod lounge;
+mod news;
 
 use super::{BlockingEngine, Engine, Place, SharedMemory, Task};
 

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -127,7 +128,10 @@ macro_rules! either {
 thread_local! {
     /// The loops that run on this thread, beside the accepting of their servers; by the address of
     /// their inbox. A loop stays on the thread that made it.
-    static OWN: RefCell<Vec<(usize, Own)>> = const { RefCell::new(Vec::new()) };
+    ///
+    /// Where a program leaves at once, by `exit(3)` on this thread, they are not dropped: no handler is
+    /// to run after that.
+    static OWN: RefCell<Vec<(usize, ManuallyDrop<Own>)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Default for Reactor {
@@ -176,7 +180,7 @@ impl Reactor {
             let watched = Arc::new(Watched::new(&run.dog));
             if number == 0 {
                 let own = Own::new(driver, &inbox, &watched)?;
-                OWN.with_borrow_mut(|owns| owns.push((inbox.number(), own)));
+                OWN.with_borrow_mut(|owns| owns.push((inbox.number(), ManuallyDrop::new(own))));
             } else {
                 let thread = start_loop(driver, number, &inbox, &watched)?;
                 run.threads.push(thread);
@@ -205,7 +209,7 @@ impl Reactor {
         match thread {
             Ok(thread) => run.threads.push(thread),
             Err(error) => {
-                tracing::warn!(%error, "the watchdog cannot start: nobody looks after handlers that hold their loop")
+                tracing::warn!(%error, "the watchdog cannot start: no handler that holds its loop is told of");
             }
         }
     }
@@ -235,8 +239,8 @@ impl Reactor {
                 let at = owns.iter().position(|(it, _)| *it == number)?;
                 Some(owns.swap_remove(at).1)
             });
-            if let Some(mut own) = own {
-                own.end();
+            if let Some(own) = own {
+                ManuallyDrop::into_inner(own).end();
             }
         }
         for inbox in run.inboxes.iter().skip(1) {
@@ -280,8 +284,8 @@ impl Own {
         either!(self, it => it.admit_here(task))
     }
 
-    fn end(&mut self) {
-        either!(self, it => it.end());
+    fn end(mut self) {
+        either!(&mut self, it => it.end());
     }
 }
 

@@ -19,6 +19,12 @@ const GENERATIONS: u32 = 1 << 18;
 /// The largest pause between two looks over all seats.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How far ahead a deadline is noted at most.
+const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Deadlines that are not worth tidying up.
+const FEW: usize = 64;
+
 /// A place for a connection.
 pub(in crate::engine) struct Slot {
     pub(in crate::engine) driven: Option<Box<dyn Driven>>,
@@ -184,7 +190,9 @@ impl Seats {
     }
 
     /// Has the connection attended to at `at`, if it is not by then anyhow.
-    pub(in crate::engine) fn arm(&mut self, seat: u64, at: Moment) {
+    pub(in crate::engine) fn arm(&mut self, seat: u64, at: Moment, now: Moment) {
+        // Further away than ticks can be compared; it is armed anew then.
+        let at = at.min(now.after(FAR));
         let Some(slot) = self.find(seat) else { return };
         let tick = tick(at);
         let is_later = slot.armed != 0 && tick.wrapping_sub(slot.armed).cast_signed() >= 0;
@@ -193,6 +201,18 @@ impl Seats {
         }
         slot.armed = tick;
         self.deadlines.push(Reverse((at, seat)));
+        if self.deadlines.len() > 2 * (self.slots.len() - self.free.len()) + FEW {
+            self.tidy();
+        }
+    }
+
+    /// Forgets the deadlines of those who have gone, or have got an earlier one.
+    fn tidy(&mut self) {
+        let mut deadlines = std::mem::take(&mut self.deadlines).into_vec();
+        deadlines.retain(|Reverse((at, seat))| {
+            self.find(*seat).is_some_and(|slot| slot.armed == tick(*at))
+        });
+        self.deadlines = deadlines.into();
     }
 
     /// Has silence at `seat` noticed, if nobody's was watched.
@@ -275,7 +295,6 @@ impl Seats {
 
 fn place(seat: u64) -> u32 {
     // The bits above are the generation's.
-    #[expect(clippy::cast_possible_truncation, reason = "28 bits fit")]
     let place = (seat & ((1 << PLACE_BITS) - 1)) as u32;
     place
 }

@@ -117,12 +117,12 @@ impl<H: MessageHandler> Session<H> {
     fn new(mut link: Link, make: &impl Fn() -> H) -> Self {
         link.live().now(Activity::Busy);
         let limits = link.site.server.limits();
-        let made = catch(|| {
+        let outcome = catch(|| {
             let mut handler = make();
             let codec = handler.codec(limits);
             Coded { handler, codec }
         });
-        let coded = match made {
+        let coded = match outcome {
             Ok(coded) => Some(coded),
             Err(message) => {
                 let peer = link.live().peer.clone();
@@ -154,7 +154,7 @@ impl<H: MessageHandler> Session<H> {
         };
         self.link.live().now(Activity::Busy);
         let link = &mut self.link;
-        let halt = match catch(|| call(coded, &mut Peer { link, turn })) {
+        match catch(|| call(coded, &mut Peer { link, turn })) {
             Ok(Halt::Over(Err(error))) if is_stop(&error) => {
                 self.link.site.hooks.stop();
                 Halt::Over(Ok(()))
@@ -174,8 +174,7 @@ impl<H: MessageHandler> Session<H> {
                 });
                 Halt::Over(Ok(()))
             }
-        };
-        halt
+        }
     }
 
     fn keep(&mut self, error: Error) {
@@ -312,6 +311,7 @@ impl<H: MessageHandler> Session<H> {
             self.keep(Error::Handler { peer, step, source });
         }
         self.finish(turn);
+        self.end_flight();
     }
 
     /// What it wants, after whatever it was given.
@@ -319,7 +319,9 @@ impl<H: MessageHandler> Session<H> {
         self.end_pause(turn);
         let is_over = self.phase == Phase::Over;
         let room = !is_over && self.link.check_output();
-        if room {
+        let is_sending = is_over && self.link.is_sending();
+        if room || is_sending {
+            self.link.owes |= is_sending;
             self.link.watch_stuck(turn.now);
         }
         if !is_over && !self.link.is_paused {
@@ -336,7 +338,7 @@ impl<H: MessageHandler> Session<H> {
             input: self.phase == Phase::Open && !self.is_held(),
             room,
             landing: is_over || self.link.own_outbox().is_some() || self.is_held(),
-            is_over: is_over && !self.link.is_sending(),
+            is_over: is_over && !is_sending,
             at: self.deadline(),
         }
     }

@@ -23,7 +23,7 @@ use crate::wake::Waker;
 
 mod datagrams;
 
-pub(crate) use datagrams::HandledDatagram;
+pub(crate) use datagrams::DatagramBatch;
 
 /// What became of the requests that were running when a server stopped.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

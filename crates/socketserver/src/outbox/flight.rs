@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{BATCH, Outbox, PIECE};
+use super::queue::Queue;
+use super::{BATCH, Outbox, PIECE, turn};
 use crate::live::lock;
 
 /// What the kernel is to send.
@@ -43,6 +44,20 @@ impl Outbox {
         Some(flight)
     }
 
+    /// Has the kernel send `bytes` at the end of the turn without waiting in the queue, if this is a
+    /// turn of the loop that serves the connection; tells whether it will.
+    pub(super) fn fly(&self, queue: &mut Queue, bytes: &Arc<[u8]>, seat: u64) -> bool {
+        if queue.is_sending()
+            || queue.open().is_none()
+            || !turn::fly(self.0.flusher.as_ptr().cast::<()>().addr(), seat, bytes)
+        {
+            return false;
+        }
+        queue.is_held = true;
+        queue.held_bytes = bytes.len();
+        true
+    }
+
     /// Has everything wait, or no longer, for something that the kernel sends beside it.
     pub(crate) fn hold(&self, holds: bool) {
         lock(&self.0.queue).is_held = holds;
@@ -59,11 +74,16 @@ impl Outbox {
     }
 
     /// Notes what became of the last flight; tells whether more waits.
-    pub(crate) fn landed(&self, result: io::Result<usize>) -> bool {
+    pub(crate) fn landed(&self, result: &io::Result<usize>) -> bool {
         let mut queue = lock(&self.0.queue);
         let was = std::mem::take(&mut queue.in_flight);
-        match result {
-            Ok(sent) => {
+        let held = std::mem::take(&mut queue.held_bytes);
+        queue.is_held = false;
+        if let Ok(sent) = *result
+            && (held == 0 || sent == held)
+        {
+            self.0.live.sent_beside(sent);
+            if held == 0 {
                 // The queue may have been cleared meanwhile.
                 let sent = sent.min(was).min(queue.bytes);
                 queue.advance(sent);
@@ -71,12 +91,10 @@ impl Outbox {
                     .shared
                     .outbox_total
                     .fetch_sub(sent, Ordering::Relaxed);
-                self.0.live.sent_beside(sent);
             }
-            Err(_) => {
-                queue.clear(&self.0.shared.outbox_total);
-                queue.socket = None;
-            }
+        } else {
+            queue.clear(&self.0.shared.outbox_total);
+            queue.socket = None;
         }
         queue.looked_after = !queue.messages.is_empty();
         queue.looked_after

@@ -19,8 +19,10 @@ pub(super) struct Queue {
     pub(super) looked_after: bool,
     /// Bytes at the front that the kernel is sending at the moment.
     pub(super) in_flight: usize,
-    /// Whether the kernel is sending something that was never in the queue.
+    /// Whether the kernel is sending something that was never in the queue, and how much of it is
+    /// counted here.
     pub(super) is_held: bool,
+    pub(super) held_bytes: usize,
     /// Whether the handler is done, so that nothing new is taken.
     pub(super) ending: bool,
     pub(super) overflow: Overflow,
@@ -37,6 +39,7 @@ impl Queue {
             looked_after: false,
             in_flight: 0,
             is_held: false,
+            held_bytes: 0,
             ending: false,
             overflow: Overflow::default(),
             dropped: 0,

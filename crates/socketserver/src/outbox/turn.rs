@@ -17,6 +17,10 @@ pub(crate) trait Settle {
 #[derive(Default)]
 struct PutOff {
     is_on: bool,
+    /// The loop whose turn it is, if the kernel sends for it.
+    ring: usize,
+    /// What the kernel is to send, and to which seats.
+    flights: Vec<(u64, Arc<[u8]>)>,
     outboxes: Vec<Outbox>,
     broadcasts: Vec<Arc<dyn Settle>>,
 }
@@ -25,9 +29,28 @@ thread_local! {
     static PUT_OFF: RefCell<PutOff> = RefCell::default();
 }
 
-/// A turn begins on this thread.
-pub(crate) fn begin() {
-    PUT_OFF.with_borrow_mut(|put_off| put_off.is_on = true);
+/// A turn begins on this thread: of the loop `ring`, if the kernel sends for it, or else 0.
+pub(crate) fn begin(ring: usize) {
+    PUT_OFF.with_borrow_mut(|put_off| {
+        put_off.is_on = true;
+        put_off.ring = ring;
+    });
+}
+
+/// Has the kernel send `bytes` to `seat` at the end of the turn, if it is one of the loop `ring`.
+pub(super) fn fly(ring: usize, seat: u64, bytes: &Arc<[u8]>) -> bool {
+    PUT_OFF.with_borrow_mut(|put_off| {
+        let is_own = put_off.is_on && put_off.ring == ring;
+        if is_own {
+            put_off.flights.push((seat, Arc::clone(bytes)));
+        }
+        is_own
+    })
+}
+
+/// Takes what the kernel is to send.
+pub(crate) fn take_flights(flights: &mut Vec<(u64, Arc<[u8]>)>) {
+    PUT_OFF.with_borrow_mut(|put_off| std::mem::swap(&mut put_off.flights, flights));
 }
 
 /// Whether a turn is on, on this thread.

@@ -22,6 +22,7 @@ impl fmt::Debug for Events {
 }
 
 /// What a descriptor is ready for.
+#[expect(clippy::struct_excessive_bools, reason = "they are the kernel's flags")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Ready {
     pub(crate) token: u64,

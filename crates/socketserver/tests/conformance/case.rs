@@ -190,6 +190,12 @@ pub(crate) fn on_unix(case: Case) -> bool {
     !on_internet(case)
 }
 
+/// They hold less than those of the internet, so that it soon shows on the one side what is read on
+/// the other.
+pub(crate) fn on_unix_streams(case: Case) -> bool {
+    on_unix(case) && on_streams(case)
+}
+
 pub(crate) fn on_unix_datagrams(case: Case) -> bool {
     on_unix(case) && on_datagrams(case)
 }
@@ -240,4 +246,8 @@ pub(crate) fn forking_on_streams(case: Case) -> bool {
 /// Engines on which who says nothing takes no thread.
 pub(crate) fn parking_on_streams(case: Case) -> bool {
     (case.engine == Engine::Pool || case.engine.is_reactor()) && on_streams(case)
+}
+
+pub(crate) fn parking_messages(case: Case) -> bool {
+    parking_on_streams(case) && on_messages(case)
 }

@@ -131,10 +131,7 @@ impl Client {
     fn line(&mut self) -> Outcome<Vec<u8>> {
         let mut searched = 0;
         loop {
-            let end = self.received[searched..]
-                .iter()
-                .position(|&byte| byte == b'\n');
-            if let Some(end) = end {
+            if let Some(end) = memchr::memchr(b'\n', &self.received[searched..]) {
                 let mut line: Vec<u8> = self.received.drain(..=searched + end).collect();
                 line.pop();
                 return Ok(line);

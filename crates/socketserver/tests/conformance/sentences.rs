@@ -6,6 +6,7 @@ mod answers;
 mod datagrams;
 mod engines;
 mod failures;
+mod messages;
 mod once;
 mod restart;
 mod shutdown;
@@ -18,6 +19,7 @@ pub(crate) fn all() -> Vec<Sentence> {
         datagrams::SENTENCES,
         engines::SENTENCES,
         failures::SENTENCES,
+        messages::SENTENCES,
         once::SENTENCES,
         restart::SENTENCES,
         shutdown::SENTENCES,

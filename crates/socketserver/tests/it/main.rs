@@ -5,6 +5,8 @@
 mod support;
 
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod busy;
 #[cfg(test)]
 mod closing;

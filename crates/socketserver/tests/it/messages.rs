@@ -7,7 +7,7 @@ use std::time::Duration;
 use socketserver::codec::{Line, Lines};
 use socketserver::testing::{ManualClock, Memory};
 use socketserver::{
-    Builder, ConnectionInfo, DrainReport, Engine, Limits, MessageHandler, Next, Peer, Pool,
+    Builder, ConnectionInfo, DrainReport, Driver, Engine, Limits, MessageHandler, Next, Peer, Pool,
     Reactor, Running, Sequential, ServerHandle, Threading,
 };
 
@@ -34,6 +34,7 @@ pub(crate) enum Kind {
     Pool,
     Reactor,
     TwoLoops,
+    Ring,
 }
 
 impl Kind {
@@ -45,6 +46,7 @@ impl Kind {
             Self::Pool => Box::new(Pool::new(4)),
             Self::Reactor => Box::new(Reactor::new(1)),
             Self::TwoLoops => Box::new(Reactor::new(2)),
+            Self::Ring => Box::new(Reactor::new(2).driver(Driver::Uring)),
         }
     }
 
@@ -68,16 +70,16 @@ macro_rules! sentences {
         }
     )*};
     (parallel: $($rest:tt)*) => {
-        crate::messages::sentences!(@ [threading: Threading, pool: Pool, reactor: Reactor, two_loops: TwoLoops] $($rest)*);
+        crate::messages::sentences!(@ [threading: Threading, pool: Pool, reactor: Reactor, two_loops: TwoLoops, ring: Ring] $($rest)*);
     };
     (seated: $($rest:tt)*) => {
-        crate::messages::sentences!(@ [pool: Pool, reactor: Reactor, two_loops: TwoLoops] $($rest)*);
+        crate::messages::sentences!(@ [pool: Pool, reactor: Reactor, two_loops: TwoLoops, ring: Ring] $($rest)*);
     };
     (reactor: $($rest:tt)*) => {
-        crate::messages::sentences!(@ [reactor: Reactor, two_loops: TwoLoops] $($rest)*);
+        crate::messages::sentences!(@ [reactor: Reactor, two_loops: TwoLoops, ring: Ring] $($rest)*);
     };
     ($($rest:tt)*) => {
-        crate::messages::sentences!(@ [sequential: Sequential, threading: Threading, pool: Pool, reactor: Reactor, two_loops: TwoLoops] $($rest)*);
+        crate::messages::sentences!(@ [sequential: Sequential, threading: Threading, pool: Pool, reactor: Reactor, two_loops: TwoLoops, ring: Ring] $($rest)*);
     };
 }
 

@@ -112,6 +112,7 @@ fn outbox_at(hall: &mut Hall, seat: u64) -> Option<Outbox> {
 
 impl Port for EpollPort {
     const WAY: fn(u64) -> Way = Way::Loop;
+    const FLIES: bool = false;
 
     fn add(&mut self, socket: &Arc<Socket>, seat: u64) -> io::Result<()> {
         self.poller.add(&**socket, seat, Interest::Changes)
@@ -143,7 +144,7 @@ impl Port for EpollPort {
         hall.watched.sleeps();
         self.poller.wait_for(&mut self.events, timeout)?;
         hall.watched.wakes();
-        hall.begin_turn();
+        hall.begin_turn(Self::FLIES);
         let mut is_ready = false;
         // Those that have had a whole turn's share come after all others have had theirs.
         let waited = self.more.len();
@@ -210,6 +211,8 @@ impl Port for EpollPort {
             _ => outbox.settle(),
         }
     }
+
+    fn take_flights(&mut self, _hall: &mut Hall) {}
 
     fn send_on(&mut self, hall: &mut Hall, seat: u64) {
         if let Some(outbox) = outbox_at(hall, seat) {

@@ -17,6 +17,8 @@ use crate::turn::Turn;
 pub(super) trait Port {
     /// How outboxes of its connections are sent.
     const WAY: fn(u64) -> Way;
+    /// Whether the kernel sends for it.
+    const FLIES: bool;
 
     /// Waits for the socket at `seat` from now on.
     fn add(&mut self, socket: &Arc<Socket>, seat: u64) -> io::Result<()>;
@@ -37,6 +39,8 @@ pub(super) trait Port {
     /// Sends what waits in an outbox at the end of a turn; what is left of another loop's is posted to
     /// that.
     fn send(&mut self, hall: &mut Hall, outbox: &Outbox);
+    /// Has the kernel send what the turn has put off.
+    fn take_flights(&mut self, hall: &mut Hall);
     /// Sends what waits in the outbox at `seat`, as far as there is room, and sees to the rest.
     fn send_on(&mut self, hall: &mut Hall, seat: u64);
 }
@@ -94,10 +98,10 @@ impl Hall {
     }
 
     /// Begins a turn of so many events at the present.
-    pub(super) fn begin_turn(&mut self) {
+    pub(super) fn begin_turn(&mut self, flies: bool) {
         self.turn.now = self.seats.clock.moment();
         self.inbox.enter(true);
-        turn::begin();
+        turn::begin(if flies { self.inbox.number() } else { 0 });
     }
 
     /// How long to wait for events, at most until `deadline`.
@@ -155,6 +159,7 @@ impl<P: Port> EventLoop<P> {
         loop {
             let Self { hall, port } = self;
             turn::settle(|outbox| port.send(hall, outbox));
+            port.take_flights(hall);
             if !self.hall.inbox.is_full() {
                 break;
             }
@@ -234,8 +239,7 @@ impl<P: Port> EventLoop<P> {
 
     /// Seats a new connection between two turns.
     pub(super) fn admit_here(&mut self, task: Task) -> io::Result<()> {
-        self.hall.inbox.enter(true);
-        turn::begin();
+        self.hall.begin_turn(P::FLIES);
         let admitted = self.admit(task);
         self.end_turn();
         admitted
@@ -272,7 +276,7 @@ pub(super) fn finish<P: Port>(port: &mut P, hall: &mut Hall, seat: u64, wants: O
         wants = newer;
     }
     if let Some(at) = wants.at {
-        hall.seats.arm(seat, at);
+        hall.seats.arm(seat, at, hall.turn.now);
     }
     if wants.is_over {
         close(port, hall, seat);

@@ -1,4 +1,4 @@
-//! The io_uring driver: the kernel receives into buffers that it is lent and sends what it is given,
+//! The `io_uring` driver: the kernel receives into buffers that it is lent and sends what it is given,
 //! and one system call a turn tells and asks for everything.
 
 use std::io;
@@ -13,7 +13,7 @@ use super::inbox::Inbox;
 use super::watchdog::Watched;
 use crate::engine::Wants;
 use crate::engine::seats::Mark;
-use crate::outbox::{Flight, Outbox, Way};
+use crate::outbox::{Flight, Outbox, Way, turn};
 use crate::socket::Socket;
 
 /// Tokens of what is no connection: above any seat.
@@ -37,6 +37,8 @@ pub(super) struct RingPort {
     next: Option<Completion>,
     /// Who is to receive again once there are buffers.
     starved: Vec<u64>,
+    /// What the kernel is to send at the end of a turn; empty between two.
+    flights: Vec<(u64, Arc<[u8]>)>,
     /// Output buffers that are not in use.
     outputs: Vec<Vec<u8>>,
 }
@@ -84,6 +86,7 @@ impl EventLoop<RingPort> {
                 beside: Beside::Unknown,
                 next: None,
                 starved: Vec::new(),
+                flights: Vec::new(),
                 outputs: Vec::new(),
             },
         })
@@ -216,8 +219,12 @@ impl RingPort {
                 driven.landed(result.map(drop), turn);
                 Wants::default()
             });
-        } else if let Some(outbox) = outbox_at(hall, seat) {
-            outbox.landed(result);
+        } else {
+            let outbox = slot.driven.as_deref().and_then(|driven| driven.outbox());
+            let waits = outbox.is_some_and(|outbox| outbox.landed(&result));
+            if !waits && slot.has(Mark::Listens) && !slot.has(Mark::AwaitsRoom) {
+                return;
+            }
         }
         if let Some(outbox) = outbox_at(hall, seat) {
             self.take_off(hall, seat, &outbox);
@@ -288,6 +295,7 @@ fn mark_receive(hall: &mut Hall, seat: u64, armed: bool) {
 
 impl Port for RingPort {
     const WAY: fn(u64) -> Way = Way::Ring;
+    const FLIES: bool = true;
 
     fn add(&mut self, _socket: &Arc<Socket>, _seat: u64) -> io::Result<()> {
         // It is received from as soon as its handler is set up.
@@ -320,7 +328,7 @@ impl Port for RingPort {
         hall.watched.sleeps();
         self.ring.wait(timeout)?;
         hall.watched.wakes();
-        hall.begin_turn();
+        hall.begin_turn(Self::FLIES);
         let mut is_ready = false;
         while let Some(completion) = self.next() {
             is_ready |= self.complete(hall, completion);
@@ -368,6 +376,21 @@ impl Port for RingPort {
             }
             _ => outbox.settle(),
         }
+    }
+
+    fn take_flights(&mut self, hall: &mut Hall) {
+        let mut flights = std::mem::take(&mut self.flights);
+        turn::take_flights(&mut flights);
+        for (seat, bytes) in flights.drain(..) {
+            if let Some(slot) = hall.seats.get(seat)
+                && let Some(driven) = slot.driven.as_deref()
+            {
+                let payload = Payload::Shared(bytes);
+                self.ring
+                    .send(driven.socket().as_fd(), payload, seat | OF_OUTBOX);
+            }
+        }
+        self.flights = flights;
     }
 
     fn send_on(&mut self, hall: &mut Hall, seat: u64) {

@@ -15,7 +15,7 @@ use crate::outbox::{Flusher, Outbox, Way};
 use crate::request::{Closer, cut_error};
 use crate::socket::Received;
 use crate::telemetry::EndReason;
-use crate::turn::{Conductor, Turn};
+use crate::turn::{Conductor, Turn, is_newer};
 use crate::wait::{Interest, Polled, Waiter};
 use crate::wake::Waker;
 
@@ -53,7 +53,11 @@ impl Alarm for Alone {
 
 impl Conductor for Alone {
     fn resume(&self, _seat: u64, pause: u32) {
-        self.resumed.store(pause, Ordering::SeqCst);
+        // A resumer that is void takes nothing back.
+        let newest = |known| is_newer(pause, known).then_some(pause);
+        let _ = self
+            .resumed
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, newest);
         self.wake();
     }
 }

@@ -78,6 +78,8 @@ impl<H: MessageHandler> Driven for Session<H> {
 
     fn attend(&mut self, turn: &mut Turn) -> Wants {
         if self.phase == Phase::Over {
+            self.link.watch_output(turn.now);
+            self.end_flight();
             return self.wants(turn);
         }
         // One without an outbox has nothing that could have held it up.
@@ -184,6 +186,13 @@ impl<H: MessageHandler> Session<H> {
     /// A write has failed: the peer is gone.
     fn fail(&mut self, error: io::Error, turn: &mut Turn) {
         self.end_by(error, turn);
+    }
+
+    /// Ends what the kernel sends for who has been cut off; it would wait for the peer for ever.
+    pub(super) fn end_flight(&self) {
+        if self.link.is_sending() && self.link.live().cut_reason().is_some() {
+            self.link.socket.end();
+        }
     }
 
     fn meet_deadlines(&mut self, turn: &mut Turn) {

@@ -4,42 +4,122 @@
 //! are numbered, limited, told and counted as all others.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use socketserver_sys::gauges::{Gauges, GaugesCell};
-
-use super::super::{Live, Reach, lock};
-use super::Registry;
+use super::{Registry, lock};
 use crate::address::Address;
-use crate::endpoint::Endpoint;
 use crate::telemetry::{Counters, EndReason, Event};
 
-/// A datagram whose handler is done, until its replies have been sent.
+/// A batch of datagrams, until their replies have been sent.
+#[derive(Debug, Default)]
+pub(crate) struct DatagramBatch {
+    /// Whether anybody sees more of them than the counters; without, no clock is read.
+    is_observed: bool,
+    first_id: u64,
+    /// How many have been handled.
+    count: usize,
+    /// When the present one began.
+    began: Option<Instant>,
+    /// Those that have been handled, if they are observed.
+    handled: Vec<HandledDatagram>,
+    /// What they come to otherwise.
+    sum: Counters,
+}
+
+/// A datagram whose handler is done.
 #[derive(Debug)]
-pub(crate) struct HandledDatagram {
+struct HandledDatagram {
     id: u64,
-    pub(crate) peer: Address,
+    peer: Address,
     reason: EndReason,
     bytes_in: u64,
-    pub(crate) bytes_out: u64,
+    bytes_out: u64,
     duration: Duration,
 }
 
-impl Registry {
-    /// What datagrams that come in by `endpoint` can be served with, one after another.
-    pub(crate) fn unseated(&self, endpoint: &Arc<Endpoint>) -> Arc<Live> {
-        let endpoint = Arc::clone(endpoint);
-        Arc::new(Live {
-            id: 0,
-            peer: Address::Unnamed,
-            endpoint,
-            started: self.clock.moment(),
-            gauges: GaugesCell::Own(Gauges::default()),
-            reach: Mutex::new(Reach::Nothing),
-        })
+impl DatagramBatch {
+    /// A batch of at most so many begins.
+    pub(crate) fn open(&mut self, registry: &Registry, at_most: usize) {
+        self.is_observed = registry.telemetry.is_observed();
+        self.first_id = registry.next.fetch_add(at_most as u64, Ordering::Relaxed);
     }
 
+    /// The next one, which is of `peer`, begins; tells its number and its place in the batch.
+    pub(crate) fn begin(&mut self, registry: &Registry, peer: &Address) -> (u64, usize) {
+        let id = self.first_id + self.count as u64;
+        if self.is_observed {
+            self.began = Some(registry.clock.now());
+            registry.telemetry.emit(&Event::Started { id, peer });
+        } else {
+            let started = 1;
+            registry.telemetry.count_unobserved(&Counters {
+                started,
+                ..Counters::default()
+            });
+        }
+        (id, self.count)
+    }
+
+    /// The handler of the one that has begun is done.
+    pub(crate) fn handled(
+        &mut self,
+        registry: &Registry,
+        peer: Address,
+        reason: EndReason,
+        (bytes_in, bytes_out): (u64, u64),
+    ) {
+        if self.is_observed {
+            let now = registry.clock.now();
+            self.handled.push(HandledDatagram {
+                id: self.first_id + self.count as u64,
+                peer,
+                reason,
+                bytes_in,
+                bytes_out,
+                duration: now.saturating_duration_since(self.began.unwrap_or(now)),
+            });
+        } else {
+            self.sum.count_ended(reason, bytes_in, bytes_out);
+        }
+        self.count += 1;
+    }
+
+    /// Replies to the one at this place could not be sent: so many, of so many bytes together.
+    pub(crate) fn dropped(&mut self, registry: &Registry, nth: usize, count: usize, bytes: u64) {
+        let Some(handled) = self.handled.get_mut(nth) else {
+            self.sum.replies_dropped += count as u64;
+            self.sum.bytes_out = self.sum.bytes_out.saturating_sub(bytes);
+            return;
+        };
+        handled.bytes_out = handled.bytes_out.saturating_sub(bytes);
+        let peer = &handled.peer;
+        for _ in 0..count {
+            registry.telemetry.emit(&Event::ReplyDropped { peer });
+        }
+    }
+
+    /// The replies have been sent: all of the batch have ended.
+    pub(crate) fn close(&mut self, registry: &Registry) {
+        if let Some(report) = &mut lock(&registry.seats).drain {
+            report.finished += self.count;
+        }
+        self.count = 0;
+        registry.telemetry.count_unobserved(&self.sum);
+        self.sum = Counters::default();
+        for handled in self.handled.drain(..) {
+            registry.telemetry.emit(&Event::Ended {
+                id: handled.id,
+                peer: &handled.peer,
+                reason: handled.reason,
+                bytes_in: handled.bytes_in,
+                bytes_out: handled.bytes_out,
+                duration: handled.duration,
+            });
+        }
+    }
+}
+
+impl Registry {
     /// Whether the limit per address lets one more of `peer` live.
     pub(crate) fn admits(&self, peer: &Address) -> bool {
         let (Some(origin), Some(limit)) = (self.origin(peer, None), self.limits.per_address) else {
@@ -47,96 +127,5 @@ impl Registry {
         };
         let seats = lock(&self.seats);
         seats.origins.get(&origin).copied().unwrap_or(0) < limit
-    }
-
-    /// Makes `live` that of the next datagram, and tells that it has started.
-    ///
-    /// The clock is read only if somebody [observes](Self::is_observed) it.
-    pub(crate) fn begin_datagram(&self, live: &mut Arc<Live>, peer: &Address, is_observed: bool) {
-        if Arc::get_mut(live).is_none() {
-            *live = self.unseated(&live.endpoint);
-        }
-        let Some(live) = Arc::get_mut(live) else {
-            return;
-        };
-        live.id = self.next.fetch_add(1, Ordering::Relaxed);
-        copy(peer, &mut live.peer);
-        if let GaugesCell::Own(gauges) = &mut live.gauges {
-            // Nobody else has reached it, so the other ones stand as they stood.
-            *gauges.bytes_in.get_mut() = 0;
-            *gauges.bytes_out.get_mut() = 0;
-        }
-        if is_observed {
-            live.started = self.clock.moment();
-            let id = live.id;
-            self.telemetry.emit(&Event::Started { id, peer });
-        } else {
-            let started = 1;
-            self.telemetry.count_unobserved(&Counters {
-                started,
-                ..Counters::default()
-            });
-        }
-    }
-
-    /// Notes what became of the datagram of `live`, whose handler is done.
-    pub(crate) fn handled(
-        &self,
-        live: &Live,
-        peer: Address,
-        reason: EndReason,
-        is_observed: bool,
-    ) -> HandledDatagram {
-        let now = if is_observed {
-            self.clock.moment()
-        } else {
-            live.started
-        };
-        HandledDatagram {
-            id: live.id,
-            peer,
-            reason,
-            bytes_in: live.gauges.bytes_in.load(Ordering::Relaxed),
-            bytes_out: live.gauges.bytes_out.load(Ordering::Relaxed),
-            duration: now.since(live.started),
-        }
-    }
-
-    /// Tells that datagrams have ended.
-    pub(crate) fn end_datagrams(&self, handled: &[HandledDatagram]) {
-        if let Some(report) = &mut lock(&self.seats).drain {
-            report.finished += handled.len();
-        }
-        if !self.telemetry.is_observed() {
-            let mut sum = Counters::default();
-            for one in handled {
-                sum.count_ended(one.reason, one.bytes_in, one.bytes_out);
-            }
-            return self.telemetry.count_unobserved(&sum);
-        }
-        for one in handled {
-            self.telemetry.emit(&Event::Ended {
-                id: one.id,
-                peer: &one.peer,
-                reason: one.reason,
-                bytes_in: one.bytes_in,
-                bytes_out: one.bytes_out,
-                duration: one.duration,
-            });
-        }
-    }
-
-    /// Whether anybody sees more of datagrams than the counters.
-    pub(crate) fn is_observed(&self) -> bool {
-        self.telemetry.is_observed()
-    }
-}
-
-/// Makes `to` a copy of `from`, without an allocation if `to` has one that can be used again.
-fn copy(from: &Address, to: &mut Address) {
-    match (from, to) {
-        (Address::Abstract(from), Address::Abstract(to)) => to.clone_from(from),
-        (Address::Path(from), Address::Path(to)) => to.clone_from(from),
-        (from, to) => *to = from.clone(),
     }
 }

@@ -14,8 +14,8 @@ use crate::address::Address;
 use crate::control::ServerHandle;
 use crate::endpoint::Endpoint;
 use crate::engine::{Place, Work};
-use crate::live::{HandledDatagram, Ticket};
-use crate::request::Datagram;
+use crate::live::{DatagramBatch, Ticket};
+use crate::request::{Datagram, DroppedReplies, Replies};
 use crate::server::Handled;
 use crate::server::serve::{Factory, serve};
 use crate::telemetry::{Event, Refusal};
@@ -31,8 +31,10 @@ pub(in crate::server) struct PacketSource {
     waiting: VecDeque<(Packet, Address)>,
     /// What those of a batch are served with, one after another.
     datagram: Option<Datagram>,
-    /// Those of the batch whose handlers are done.
-    handled: Vec<HandledDatagram>,
+    /// Where their replies wait.
+    replies: Replies,
+    /// What becomes of them.
+    batch: DatagramBatch,
 }
 
 impl PacketSource {
@@ -47,7 +49,8 @@ impl PacketSource {
             factory,
             waiting: VecDeque::new(),
             datagram: None,
-            handled: Vec::new(),
+            replies: Replies::nobodys(),
+            batch: DatagramBatch::default(),
         }
     }
 
@@ -62,14 +65,13 @@ impl PacketSource {
     /// Serves those that wait, at most so many, up to one that stops the server; tells how many.
     fn serve_waiting(&mut self, admission: &Admission, at_most: usize) -> (usize, Option<Handled>) {
         let shared = &admission.shared;
-        let batch = BatchRun {
-            admission,
-            server: shared.handle(),
-            is_observed: shared.registry.is_observed(),
-        };
+        let server = shared.handle();
         if let Some(datagram) = &mut self.datagram {
-            datagram.set_server(batch.server.clone());
+            datagram.set_server(server.clone());
         }
+        let at_most = at_most.min(self.waiting.len());
+        self.batch.open(&shared.registry, at_most);
+        self.replies.exchange();
         let is_draining = admission.keeper.is_draining();
         let mut count = 0;
         let mut last = None;
@@ -77,7 +79,7 @@ impl PacketSource {
             && let Some((packet, peer)) = self.waiting.pop_front()
         {
             count += 1;
-            last = Some(self.serve_one(&batch, packet, peer));
+            last = Some(self.serve_one(admission, &server, packet, peer));
             // The rest was in the queue when the server was stopped: the drain serves it, if there is
             // one, or else the next run.
             if shared.is_stopping() && (!is_draining || shared.is_aborting()) {
@@ -88,12 +90,13 @@ impl PacketSource {
         (count, last)
     }
 
-    fn serve_one(&mut self, batch: &BatchRun<'_>, packet: Packet, peer: Address) -> Handled {
-        let BatchRun {
-            admission,
-            ref server,
-            is_observed,
-        } = *batch;
+    fn serve_one(
+        &mut self,
+        admission: &Admission,
+        server: &ServerHandle,
+        packet: Packet,
+        peer: Address,
+    ) -> Handled {
         let registry = &admission.shared.registry;
         let refusal = refusal(&packet, &peer, admission, server)
             .or_else(|| (!registry.admits(&peer)).then_some(Refusal::PerAddress));
@@ -109,41 +112,25 @@ impl PacketSource {
                 self.listener.take_back(datagram.follow(packet));
                 datagram
             }
-            none => {
-                let live = registry.unseated(&self.endpoint);
-                none.insert(Datagram::in_batches(packet, live, server.clone()))
-            }
+            none => none.insert(Datagram::in_batch(packet, server.clone())),
         };
-        registry.begin_datagram(datagram.live(), &peer, is_observed);
-        datagram.begin(self.handled.len());
+        datagram.begin(self.batch.begin(registry, &peer), &peer);
         let reason = serve(&self.factory, datagram, &peer, &admission.hooks);
-        let handled = registry.handled(datagram.live(), peer, reason, is_observed);
-        self.handled.push(handled);
+        let bytes = datagram.bytes();
+        self.batch.handled(registry, peer, reason, bytes);
         Handled::Served
     }
 
     /// Sends the replies of a batch, and tells of each datagram that it has ended.
     fn end_batch(&mut self, admission: &Admission) {
-        let (registry, telemetry) = (&admission.shared.registry, &admission.shared.telemetry);
-        let dropped = self.datagram.as_mut().map(Datagram::end_batch);
-        for dropped in dropped.into_iter().flatten() {
-            let handled = &mut self.handled[dropped.nth];
-            handled.bytes_out = handled.bytes_out.saturating_sub(dropped.bytes);
-            let peer = &handled.peer;
-            for _ in 0..dropped.count {
-                telemetry.emit(&Event::ReplyDropped { peer });
-            }
+        let registry = &admission.shared.registry;
+        self.replies.exchange();
+        self.replies.send();
+        for DroppedReplies { nth, count, bytes } in self.replies.take_dropped() {
+            self.batch.dropped(registry, nth, count, bytes);
         }
-        registry.end_datagrams(&self.handled);
-        self.handled.clear();
+        self.batch.close(registry);
     }
-}
-
-/// What is the same for all of a batch.
-struct BatchRun<'a> {
-    admission: &'a Admission,
-    server: ServerHandle,
-    is_observed: bool,
 }
 
 /// Why a datagram is refused whoever else is served.

@@ -11,6 +11,7 @@ use crate::serve;
 
 sentences! {
     side_by_side_on_streams: fifty_conversations_go_on_side_by_side;
+    parking_messages: who_has_spoken_and_is_silent_holds_no_thread;
     side_by_side: a_handler_that_waits_holds_up_nobody_else;
     shared_memory_on_streams:
         a_broadcast_reaches_every_member_in_one_order,
@@ -98,6 +99,15 @@ fn a_member_that_leaves_is_forgotten(case: Case) -> Outcome {
     Ok(())
 }
 
+/// That which serves, and the pool's only one; or those of the loops, and the watchdog's.
+fn threads(case: Case) -> u64 {
+    if case.engine.is_reactor() {
+        case.engine.loops() as u64 + 1
+    } else {
+        2
+    }
+}
+
 fn a_silent_connection_holds_no_thread(case: Case) -> Outcome {
     let mut server = case.server().with("threads", 1).start()?;
     let silent = (0..20)
@@ -105,15 +115,29 @@ fn a_silent_connection_holds_no_thread(case: Case) -> Outcome {
         .collect::<Outcome<Vec<_>>>()?;
     server.wait_until("idle", 20)?;
     assert_eq!(server.ask("echo hello")?, "hello");
-    // That which serves, and the pool's; or those of the loops, and the watchdog's.
-    let threads = if case.engine.is_reactor() {
-        case.engine.loops() + 1
-    } else {
-        2
-    };
-    assert_eq!(server.status()?.of("threads"), threads as u64);
+    assert_eq!(server.status()?.of("threads"), threads(case));
     drop(silent);
     server.wait_until("live", 0).map(drop)
+}
+
+fn who_has_spoken_and_is_silent_holds_no_thread(case: Case) -> Outcome {
+    let mut server = case.server().with("threads", 1).start()?;
+    let mut clients = (0..20)
+        .map(|_| server.client())
+        .collect::<Outcome<Vec<_>>>()?;
+    let mut slow = server.client()?;
+    slow.say("wait")?;
+    let waiting = server.gate.next()?;
+    for round in ["1", "2", "3"] {
+        for client in &mut clients {
+            assert_eq!(client.ask("number")?, round);
+        }
+    }
+    server.wait_until("idle", 20)?;
+    drop(waiting);
+    assert_eq!(slow.hear()?, "waited");
+    // The one that waited in the gate has gone.
+    server.wait_until("threads", threads(case)).map(drop)
 }
 
 fn each_request_has_a_process_of_its_own(case: Case) -> Outcome {

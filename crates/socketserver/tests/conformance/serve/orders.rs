@@ -99,7 +99,7 @@ pub(super) fn fail_if_told(request: &str, step: &str) -> io::Result<()> {
     }
     match how {
         "error" => Err(io::Error::other(ON_PURPOSE)),
-        "panic" => panic!("{}", ON_PURPOSE),
+        "panic" => std::panic::panic_any(ON_PURPOSE),
         "stop" => Err(Stop.into()),
         _ => Ok(()),
     }

@@ -24,7 +24,7 @@ impl MessageHandler for Mirror {
 }
 
 /// Bytes of which no two places look alike.
-fn pattern(count: usize) -> Vec<u8> {
+pub(super) fn pattern(count: usize) -> Vec<u8> {
     (0..count)
         .map(|at| u8::try_from((at * 31 + (at >> 8) * 7 + (at >> 16)) % 251).unwrap())
         .collect()
@@ -58,7 +58,7 @@ sentences! {
         });
         let mut client = play.connect();
         client.write_all(b"go\n").unwrap();
-        until("it has begun", || play.only().bytes_out > 0);
+        until("it has begun", || play.only().bytes_in == 3);
         let mut bytes = vec![0; COUNT];
         client.read_exact(&mut bytes).unwrap();
         assert!(bytes == pattern(COUNT), "{kind:?}");

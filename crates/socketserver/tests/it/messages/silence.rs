@@ -33,19 +33,24 @@ fn ends_after_an_hour(play: &Play, reason: EndReason) {
 fn hears(play: &Play, bytes: u64) {
     until("it was heard and waits", || {
         let infos = play.handle().connections();
-        infos.first().is_some_and(|info| info.bytes_in == bytes && info.activity == Activity::Reading)
+        infos
+            .first()
+            .is_some_and(|info| info.bytes_in == bytes && info.activity == Activity::Reading)
     });
 }
 
 /// Sends `block` for ever, as fast as it can, to a client that need not read.
 fn floods(limits: Limits, kind: Kind) -> Play {
     let block = vec![b'x'; 100_000];
-    Stage::new(kind).by_hand().limits(limits).talk(move |call, peer| {
-        if let Call::Line(_) = call {
-            peer.write(&block)?;
-        }
-        Ok(Next::Continue)
-    })
+    Stage::new(kind)
+        .by_hand()
+        .limits(limits)
+        .talk(move |call, peer| {
+            if let Call::Line(_) = call {
+                peer.write(&block)?;
+            }
+            Ok(Next::Continue)
+        })
 }
 
 sentences! {
