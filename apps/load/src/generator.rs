@@ -1,15 +1,22 @@
 //! The load: one thread, epoll, N connections in a closed loop, every byte of every reply checked.
 //!
 //! [`PingPong`] keeps its connections and sends the next message when the reply to the last one is
-//! complete; [`churn()`] makes a new connection for each message.
+//! complete; [`churn()`] makes a new connection for each message; [`Datagrams`] does without
+//! connections; [`FanOut`] has one member speak and all listen.
 //! Nothing here waits without a bound.
 
 mod churn;
+mod datagrams;
 mod exchange;
+mod fan_out;
+mod member;
 mod ping_pong;
 
 pub(crate) use churn::{CHURN_CONCURRENCY, churn};
-pub(crate) use exchange::Reply;
+pub(crate) use datagrams::Datagrams;
+pub(crate) use exchange::{ONE_SMALL, Reply, Shape};
+pub(crate) use fan_out::FanOut;
+pub(crate) use member::Wire;
 pub(crate) use ping_pong::PingPong;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -39,8 +46,10 @@ pub(crate) struct Span {
 
 /// What came of a load.
 pub(crate) struct Outcome {
-    /// Replies received and found right; for churn, connections.
+    /// Replies received and found right; for churn, connections; for fan-out, deliveries.
     pub(crate) messages: u64,
+    /// Datagrams that were sent and not answered in time.
+    pub(crate) lost: u64,
     /// From the first message sent to the last reply received.
     pub(crate) elapsed: Duration,
     /// Of each message, or of each connection from connect to reply.
@@ -80,28 +89,39 @@ impl Poller {
     }
 
     /// Waits for events and lends them as numbers; none if a signal came first.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server is silent for longer than anybody would wait.
     fn wait(&mut self) -> Result<impl Iterator<Item = (usize, epoll::EventFlags)>> {
-        self.events.clear();
-        let patience = Timespec::try_from(PATIENCE).doing(|| "convert a time".into())?;
-        match epoll::wait(
-            &self.epoll,
-            spare_capacity(&mut self.events),
-            Some(&patience),
-        ) {
-            Ok(0) => {
-                return Err(Failure::new(format!(
-                    "the server has been silent for {} s",
-                    PATIENCE.as_secs()
-                )));
-            }
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error).doing(|| "wait for the server".into()),
+        if self.wait_for(PATIENCE)? {
+            return Err(Failure::new(format!(
+                "the server has been silent for {} s",
+                PATIENCE.as_secs()
+            )));
         }
+        Ok(self.ready())
+    }
+
+    /// Waits for events, which [`Self::ready`] lends then; tells whether the time ran out.
+    fn wait_for(&mut self, time: Duration) -> Result<bool> {
+        self.events.clear();
+        let timeout = Timespec::try_from(time).doing(|| "convert a time".into())?;
+        let events = spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, events, Some(&timeout)) {
+            Ok(count) => Ok(count == 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error).doing(|| "wait for the server".into()),
+        }
+    }
+
+    /// The events of the last wait.
+    fn ready(&self) -> impl Iterator<Item = (usize, epoll::EventFlags)> {
         // Every number was a `usize` when it was registered.
-        Ok(self.events.iter().map(|event| {
+        self.events.iter().map(|event| {
             let number = event.data.u64();
             (usize::try_from(number).unwrap_or(usize::MAX), event.flags)
-        }))
+        })
     }
 }
 
@@ -132,19 +152,20 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::std_threads;
-    use std::net::TcpListener;
+    use crate::peers::std_threads::{self, Work};
+    use std::net::{TcpListener, UdpSocket};
     use std::thread;
 
     /// Serves `connections` connections with the bare loop while `load` runs.
     fn beside_the_bare_loop<T>(
         connections: usize,
+        work: Work,
         load: impl FnOnce(std::net::SocketAddr) -> T,
     ) -> T {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = thread::spawn(move || {
-            std_threads::serve(listener.incoming().take(connections), false);
+            std_threads::serve(listener.incoming().take(connections), work);
         });
         let result = load(address);
         server.join().unwrap();
@@ -158,8 +179,8 @@ mod tests {
 
     #[test]
     fn ping_pong_gets_every_message_back_and_stops_at_its_bound() {
-        let outcome = beside_the_bare_loop(4, |address| {
-            let mut load = PingPong::connect(address, 4, 1, Reply::Same).unwrap();
+        let outcome = beside_the_bare_loop(4, Work::Echo, |address| {
+            let mut load = PingPong::connect(address, (4, 4), ONE_SMALL, Reply::Same).unwrap();
             load.drive(BRIEF).unwrap()
         });
         assert_eq!(outcome.messages, 200);
@@ -169,8 +190,27 @@ mod tests {
 
     #[test]
     fn pipelined_messages_are_counted_one_by_one() {
-        let outcome = beside_the_bare_loop(2, |address| {
-            let mut load = PingPong::connect(address, 2, 8, Reply::Same).unwrap();
+        let shape = Shape {
+            message_bytes: 100,
+            pipeline: 8,
+        };
+        for work in [Work::Echo, Work::Lines] {
+            let outcome = beside_the_bare_loop(2, work, |address| {
+                let mut load = PingPong::connect(address, (2, 2), shape, Reply::Same).unwrap();
+                load.drive(BRIEF).unwrap()
+            });
+            assert_eq!(outcome.messages, 200);
+        }
+    }
+
+    #[test]
+    fn large_messages_come_back_whole_while_others_are_idle() {
+        let shape = Shape {
+            message_bytes: 300_000,
+            pipeline: 1,
+        };
+        let outcome = beside_the_bare_loop(6, Work::Echo, |address| {
+            let mut load = PingPong::connect(address, (6, 2), shape, Reply::Same).unwrap();
             load.drive(BRIEF).unwrap()
         });
         assert_eq!(outcome.messages, 200);
@@ -178,17 +218,66 @@ mod tests {
 
     #[test]
     fn churn_makes_a_connection_for_each_message() {
-        let outcome = beside_the_bare_loop(200, |address| {
+        let outcome = beside_the_bare_loop(200, Work::Echo, |address| {
             churn(address, 10, BRIEF, Reply::Same).unwrap()
         });
         assert_eq!(outcome.messages, 200);
     }
 
     #[test]
+    fn every_member_of_a_fan_out_gets_every_message() {
+        let span = Span {
+            time: Duration::from_millis(50),
+            messages: u64::MAX,
+        };
+        let outcome = beside_the_bare_loop(7, Work::Fanout, |address| {
+            let mut load = FanOut::connect(address, Wire::Lines, 7, 3).unwrap();
+            load.drive(16, span).unwrap()
+        });
+        assert!(outcome.messages > 0 && outcome.messages.is_multiple_of(7));
+        assert!(outcome.latency.quantile(990).is_some());
+    }
+
+    #[test]
+    fn a_server_that_tells_only_its_sender_is_no_fan_out() {
+        let error = beside_the_bare_loop(2, Work::Lines, |address| {
+            FanOut::connect(address, Wire::Lines, 2, 2).err().unwrap()
+        });
+        assert!(error.to_string().contains("did not reach"), "{error}");
+    }
+
+    #[test]
+    fn datagrams_that_are_not_answered_are_lost_and_the_others_counted() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let bounded = Some(Duration::from_secs(5));
+        server.set_read_timeout(bounded).unwrap();
+        // Answers every datagram but the first.
+        let answering = thread::spawn(move || {
+            let mut buffer = [0; 100];
+            for number in 0..20 {
+                let (bytes, peer) = server.recv_from(&mut buffer).unwrap();
+                if number > 0 {
+                    server.send_to(&buffer[..bytes], peer).unwrap();
+                }
+            }
+        });
+        let mut load = Datagrams::connect(address, 2).unwrap();
+        let span = Span {
+            time: Duration::from_secs(5),
+            messages: 20,
+        };
+        let outcome = load.drive(span).unwrap();
+        answering.join().unwrap();
+        assert_eq!((outcome.messages, outcome.lost), (19, 1));
+    }
+
+    #[test]
     fn a_reply_without_its_address_is_an_error() {
-        let error = beside_the_bare_loop(1, |address| {
-            let mut load = PingPong::connect(address, 1, 1, Reply::Addressed).unwrap();
-            load.drive(BRIEF).err().unwrap()
+        let error = beside_the_bare_loop(1, Work::Echo, |address| {
+            PingPong::connect(address, (1, 1), ONE_SMALL, Reply::Addressed)
+                .err()
+                .unwrap()
         });
         assert!(error.to_string().contains("reply"), "{error}");
     }

@@ -1,6 +1,7 @@
 //! The machine: what it is, for the report's head, and what a process may use of it.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 
@@ -21,9 +22,8 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
     pub(crate) kernel: String,
-    pub(crate) rustc: String,
-    /// None if there is no `python3`.
-    pub(crate) python: Option<String>,
+    /// What the servers were built with, and which release each is of.
+    pub(crate) versions: Vec<String>,
 }
 
 impl Machine {
@@ -41,10 +41,26 @@ impl Machine {
             processor,
             cores: thread::available_parallelism().map_or(1, usize::from),
             kernel: format!("Linux {}", kernel.trim()),
-            rustc: version_of("rustc").unwrap_or_else(|| "rustc not found".to_owned()),
-            python: version_of("python3"),
+            versions: versions(),
         }
     }
+}
+
+/// The versions of what the servers stand on, as far as it is there.
+fn versions() -> Vec<String> {
+    let programs = ["rustc", "cc", "python3", "nats-server"];
+    let mut found: Vec<String> = programs.into_iter().filter_map(version_of).collect();
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
+    let lock = fs::read_to_string(lock).unwrap_or_default();
+    let crates = ["tokio", "mio", "may"].into_iter();
+    found.extend(crates.filter_map(|name| Some(format!("{name} {}", locked(&lock, name)?))));
+    found
+}
+
+/// The version of a crate in `Cargo.lock`.
+fn locked<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+    rest.split('"').next()
 }
 
 /// The value of the first line `name : value`.
@@ -68,6 +84,16 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).doing(|| format!("stay on core {core}"))
+}
+
+/// Puts this process on the generator's core, or lets it go where it likes.
+pub(crate) fn place_generator(is_pinned: bool) -> Result<()> {
+    if is_pinned {
+        return pin(GENERATOR_CORE);
+    }
+    let mut set = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|core| set.set(core));
+    sched_setaffinity(None, &set).doing(|| "use every core".into())
 }
 
 /// Raises the soft limit of open descriptors to the hard one, for this process and its children.
@@ -95,6 +121,13 @@ mod tests {
         let text = "model\t\t: 6\nmodel name\t: A: B\n";
         assert_eq!(field(text, "model name"), Some("A: B"));
         assert_eq!(field(text, "flags"), None);
+    }
+
+    #[test]
+    fn the_version_of_a_crate_is_found_by_its_whole_name() {
+        let lock = "[[package]]\nname = \"tokio-macros\"\nversion = \"2.7.2\"\n\n[[package]]\nname = \"tokio\"\nversion = \"1.54.1\"\n";
+        assert_eq!(locked(lock, "tokio"), Some("1.54.1"));
+        assert_eq!(locked(lock, "mio"), None);
     }
 
     #[test]

@@ -1,23 +1,29 @@
 //! `load`: a load generator, peers to compare with, and the benchmark's report.
 //!
-//! `load report` measures the `socketserver` command beside its peers and writes a Markdown report;
-//! `load run` drives any echo server; `load peer` is one of the peers.
+//! `load report` measures this library beside its peers and writes a Markdown report with plots;
+//! `load run` drives any server; `load peer` is one of the peers, `load serve` one of ours.
 
 #![forbid(unsafe_code)]
 
+mod facts;
 mod failure;
 mod generator;
 mod histogram;
+mod idle;
+mod launcher;
 mod machine;
+mod marks;
 mod meter;
-mod pairs;
 mod peers;
 mod report;
+mod rounds;
 mod scenarios;
+mod serve;
 mod server_process;
 mod servers;
 mod statistics;
 mod subject;
+mod system_calls;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -28,7 +34,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use failure::{Doing, Failure, Result};
-use generator::{Outcome, PingPong, Reply, Span};
+use generator::{Datagrams, FanOut, Outcome, PingPong, Reply, Shape, Span, Wire};
 
 /// Load for echo servers, and the benchmark of `socketserver`
 #[derive(Parser)]
@@ -48,10 +54,12 @@ enum Mode {
     Peer {
         /// Which one
         name: peers::Peer,
-        /// Set `TCP_NODELAY` (std-threads only)
-        #[arg(long)]
-        nodelay: bool,
+        /// What it does (std-threads only)
+        #[arg(default_value = "echo")]
+        work: peers::std_threads::Work,
     },
+    /// Serve lines or a fan-out with the library under test
+    Serve(serve::Options),
     /// Become another program, on one core, that ends when its parent ends
     #[command(hide = true)]
     Launch {
@@ -73,22 +81,41 @@ struct RunOptions {
     /// How long to send
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Messages that each connection sends together
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Messages that each connection sends together, or that a fan-out has under way
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
     pipeline: u32,
-    /// Make a new connection for each message
-    #[arg(long, conflicts_with = "pipeline")]
-    churn: bool,
+    /// The length of a message
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
+    bytes: u32,
+    /// What to do
+    #[arg(long, value_enum, default_value = "echo")]
+    work: Work,
     /// Expect `ADDRESS:PORT ` before each message
     #[arg(long)]
     addressed: bool,
+}
+
+/// What to do with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Work {
+    /// Make a new connection for each message
+    Churn,
+    /// Have datagrams sent back
+    Datagrams,
+    /// Have messages sent back on connections that stay
+    Echo,
+    /// Have one member's lines sent to all
+    Fanout,
+    /// The same in the protocol of NATS
+    Nats,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Mode::Report(options) => report::run(&options),
         Mode::Run(options) => run(&options),
-        Mode::Peer { name, nodelay } => peers::run(name, nodelay),
+        Mode::Peer { name, work } => peers::run(name, work),
+        Mode::Serve(options) => serve::run(&options),
         Mode::Launch { core, command } => launch(core, &command),
     };
     match result {
@@ -114,11 +141,24 @@ fn run(options: &RunOptions) -> Result<()> {
         Reply::Same
     };
     let connections = options.connections as usize;
-    let outcome = if options.churn {
-        generator::churn(options.connect, connections, span, reply)?
-    } else {
-        let pipeline = options.pipeline as usize;
-        PingPong::connect(options.connect, connections, pipeline, reply)?.drive(span)?
+    let server = options.connect;
+    let fan_out = |wire| -> Result<Outcome> {
+        FanOut::connect(server, wire, connections, connections.min(50))?
+            .drive(options.pipeline.into(), span)
+    };
+    let outcome = match options.work {
+        Work::Churn => generator::churn(server, connections, span, reply)?,
+        Work::Datagrams => Datagrams::connect(server, connections)?.drive(span)?,
+        Work::Echo => {
+            let shape = Shape {
+                message_bytes: options.bytes as usize,
+                pipeline: options.pipeline as usize,
+            };
+            let all = (connections, connections);
+            PingPong::connect(server, all, shape, reply)?.drive(span)?
+        }
+        Work::Fanout => fan_out(Wire::Lines)?,
+        Work::Nats => fan_out(Wire::Nats)?,
     };
     println!("{}", line_about(&outcome));
     Ok(())
@@ -127,8 +167,9 @@ fn run(options: &RunOptions) -> Result<()> {
 fn line_about(outcome: &Outcome) -> String {
     let quantile = |per_mille| outcome.latency.quantile(per_mille).unwrap_or_default();
     format!(
-        "{} messages in {:.3} s, {:.0}/s, latency p50 {:?} p99 {:?}",
+        "{} messages, {} lost, in {:.3} s, {:.0}/s, latency p50 {:?} p99 {:?}",
         outcome.messages,
+        outcome.lost,
         outcome.elapsed.as_secs_f64(),
         outcome.rate(),
         quantile(500),

@@ -70,6 +70,20 @@ impl Meter {
         }
     }
 
+    /// How many pieces the memory of the server itself is mapped in, the lines of `/proc/PID/maps`.
+    pub(crate) fn mappings(self) -> Result<u64> {
+        mappings_of(self.pid)
+    }
+
+    /// Whether the server has an `io_uring` open.
+    pub(crate) fn has_a_ring(self) -> Result<bool> {
+        let path = format!("/proc/{}/fd", self.pid);
+        let descriptors = fs::read_dir(&path).doing(|| format!("read {path}"))?;
+        // The lowest come first, and a ring is opened before any connection.
+        let mut targets = descriptors.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+        Ok(targets.any(|target| target.to_string_lossy().contains("[io_uring]")))
+    }
+
     /// The memory in use now.
     pub(crate) fn memory(self) -> Result<Memory> {
         let mut total = memory_of(self.pid)?
@@ -85,6 +99,13 @@ impl Meter {
         }
         Ok(total)
     }
+}
+
+/// How many pieces the memory of a process is mapped in.
+fn mappings_of(pid: i32) -> Result<u64> {
+    let path = format!("/proc/{pid}/maps");
+    let maps = fs::read_to_string(&path).doing(|| format!("read {path}"))?;
+    Ok(maps.lines().count() as u64)
 }
 
 /// The live children of a process, whichever of its threads made them.
@@ -187,5 +208,7 @@ mod tests {
         let meter = Meter::new(pid, true);
         assert!(meter.cpu().unwrap() > Duration::ZERO);
         assert!(meter.memory().unwrap().rss > 0);
+        assert!(meter.mappings().unwrap() > 0);
+        assert!(!meter.has_a_ring().unwrap());
     }
 }

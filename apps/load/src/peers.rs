@@ -1,4 +1,7 @@
-//! The peers to compare with: each answers on a port of its own and says so on standard output.
+//! The peers that need nothing but the standard library, or a Python interpreter.
+//!
+//! Each answers on a port of its own and says so on standard output.
+//! Those on other frameworks are in `load-peers`, the raw loops in `apps/load/peers`.
 
 pub(crate) mod std_threads;
 
@@ -23,12 +26,12 @@ pub(crate) enum Peer {
     StdThreads,
 }
 
-/// Runs a peer until the process is ended from outside.
-pub(crate) fn run(peer: Peer, nodelay: bool) -> Result<()> {
+/// Runs a peer until the process is ended from outside; only `StdThreads` does more than echo.
+pub(crate) fn run(peer: Peer, work: std_threads::Work) -> Result<()> {
     match peer {
         Peer::PythonArticle => exec_python(PYTHON_ARTICLE),
         Peer::PythonThreading => exec_python(PYTHON_THREADING),
-        Peer::StdThreads => std_threads::run(nodelay),
+        Peer::StdThreads => std_threads::run(work),
     }
 }
 

@@ -1,49 +1,48 @@
-//! The report: runs every scenario and comparison, and hands the findings to be written.
+//! The report: measures every stage and what else there is, and hands the findings to be written.
 
+mod columns;
 mod document;
 mod marks;
+mod method;
+mod plot;
+mod rest;
 mod table;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
 use crate::failure::{Doing, Failure, Result};
+use crate::idle::{self, STOPPED, WATCHED, WEIGHED};
+use crate::launcher::Launcher;
 use crate::machine::{self, Machine};
-use crate::pairs::{self, Answer, QUESTIONS, Question};
-use crate::scenarios::{self, Figures, Idle, SCENARIOS, Scenario};
-use crate::servers::{ECHO_SERVERS, Launcher, Server};
+use crate::rounds::{self, Played};
+use crate::scenarios::{STAGES, Stage};
+use crate::servers::Server;
 use crate::statistics::Summary;
-use crate::subject::Plan;
+use crate::subject::{Plan, Weight};
 
-/// Where a complete report goes.
-const DEFAULT_OUTPUT: &str = "docs/benchmarks/echo.md";
-/// How many idle connections are watched for the processor time that they use.
-pub(crate) const WATCHED_CONNECTIONS: usize = 100;
+/// Where a complete report goes, its plots beside it.
+const DEFAULT_OUTPUT: &str = "docs/benchmarks/README.md";
 
 /// A part of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Section {
     /// Memory and processor time of idle connections.
     Idle,
-    /// The comparisons that have a mark to reach.
-    Pairs,
+    /// Every server in every scenario, and the marks.
+    Stages,
     /// How long stopping takes.
     Stop,
-    /// Every server in every scenario.
-    Tables,
 }
 
 /// What the user asked for.
 #[derive(Debug, clap::Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the command line"
-)]
 pub(crate) struct Options {
-    /// Also write the report to this file [default: docs/benchmarks/echo.md, for a complete report]
+    /// Also write the report to this file, and its plots beside it [default:
+    /// docs/benchmarks/README.md, for a complete report]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Two short rounds, to see that everything runs; the figures mean little
@@ -52,108 +51,106 @@ pub(crate) struct Options {
     /// The `socketserver` command under test [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
-    /// Only servers whose name holds this text, for example `peer` or `threading`
-    #[arg(long, value_name = "SUBSTRING")]
-    only: Option<String>,
+    /// Only servers whose name holds one of these texts, for example `raw,tokio`
+    #[arg(long, value_delimiter = ',', value_name = "TEXT")]
+    only: Vec<String>,
+    /// Only scenarios of which a column's title holds this text, for example `lines`; may be repeated
+    #[arg(long = "scenario", value_name = "TEXT")]
+    scenarios: Vec<String>,
     /// Only these parts
     #[arg(long, value_delimiter = ',', value_name = "PART")]
     sections: Vec<Section>,
-    /// Pairs of measurements in each comparison
-    #[arg(long, value_name = "N", default_value_t = 21)]
-    pairs: usize,
-    /// Measurements of each server in each table
-    #[arg(long, value_name = "N", default_value_t = 7)]
-    rounds: usize,
-    /// Keep the server on core 1 and the generator on core 0 (this is the default with two cores)
-    #[arg(long, overrides_with = "no_pin")]
-    pin: bool,
-    /// Let the kernel place server and generator
+    /// Rounds, in each of which every server is measured
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Milliseconds of each of the two measurements of a round
+    #[arg(long, value_name = "MS", default_value_t = 110, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    slice: u32,
+    /// Take the command and the peers as they are, or leave them out
+    #[arg(long)]
+    no_build: bool,
+    /// Let the kernel place server and generator also where a server has one loop
     #[arg(long)]
     no_pin: bool,
-    /// Leave `TCP_NODELAY` unset in the bare loop; it is set by default, as in the server under test
-    #[arg(long)]
-    peer_nagle: bool,
 }
 
 /// What was measured of each server, or why it could not be.
 pub(crate) type ByServer<T> = Vec<(Server, Result<T>)>;
 
-/// All that was measured, by server or question in the order of the report.
+/// All that was measured, in the order of the report.
 pub(crate) struct Findings {
     pub(crate) machine: Machine,
     pub(crate) plan: Plan,
     pub(crate) pinned: bool,
-    pub(crate) peer_nodelay: bool,
     /// Why this is not a complete report, if it is not.
     pub(crate) partial: Option<String>,
-    pub(crate) answers: Vec<(&'static Question, Result<Answer>)>,
-    pub(crate) scenarios: Vec<(&'static Scenario, ByServer<Figures>)>,
-    pub(crate) memory: ByServer<Idle>,
+    pub(crate) stages: Vec<Played>,
+    pub(crate) memory: ByServer<Weight>,
     pub(crate) idle_cpu: ByServer<Duration>,
     pub(crate) stops: ByServer<Summary>,
     /// What was left out, and why.
     pub(crate) notes: Vec<String>,
+    pub(crate) took: Duration,
 }
 
 /// Runs the report, prints it, and fails afterwards if a measurement did.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let began = Instant::now();
     let machine = Machine::look();
     machine::raise_descriptor_limit()?;
-    let pinned = options.pin || (machine.cores >= 2 && !options.no_pin);
-    let launcher = Launcher::new(options.server.clone(), pinned, !options.peer_nagle)?;
+    let pinned = machine.cores >= 2 && !options.no_pin;
+    let mut launcher = Launcher::new(options.server.clone(), pinned)?;
+    launcher.prepare(!options.no_build, options.server.is_none());
     let run = Run {
         options,
         launcher: &launcher,
-        plan: plan(options)?,
-        has_python: machine.python.is_some(),
+        plan: plan(options),
+        began,
     };
-    if run.wanted().any(Server::is_ours) {
-        launcher.require_command()?;
-    }
-    if launcher.is_pinned() {
-        machine::pin(machine::GENERATOR_CORE)?;
-    }
-    let (text, failed) = document::write(&run.findings(machine));
-    print!("{text}");
+    let document = document::write(&run.findings(machine)?);
+    print!("{}", document.text);
     let complete = run.partial().is_none();
     let output = options.output.clone();
     if let Some(path) = output.or_else(|| complete.then(|| DEFAULT_OUTPUT.into())) {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).doing(|| format!("make {}", folder.display()))?;
+        let folder = path.parent().map(PathBuf::from).unwrap_or_default();
+        if !folder.as_os_str().is_empty() {
+            fs::create_dir_all(&folder).doing(|| format!("make {}", folder.display()))?;
         }
-        fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
+        fs::write(&path, document.text).doing(|| format!("write {}", path.display()))?;
+        for (name, plot) in document.plots {
+            let path = folder.join(name);
+            fs::write(&path, plot).doing(|| format!("write {}", path.display()))?;
+        }
     }
-    if failed > 0 {
+    if document.failed > 0 {
         return Err(Failure::new(format!(
-            "{failed} measurements failed, they stand at the end of the report"
+            "{} measurements failed, they stand at the end of the report",
+            document.failed
         )));
     }
     Ok(())
 }
 
-fn plan(options: &Options) -> Result<Plan> {
-    if options.pairs == 0 || options.rounds == 0 {
-        return Err(Failure::new("--pairs and --rounds must be at least 1"));
-    }
-    Ok(if options.quick {
-        Plan {
-            slice: Duration::from_millis(100),
-            warm_up: Duration::from_millis(20),
+fn plan(options: &Options) -> Plan {
+    if options.quick {
+        return Plan {
+            slice: Duration::from_millis(40),
+            warm_up: Duration::from_millis(10),
             rounds: 2,
-            pairs: 2,
+            spectator_rounds: 1,
             stops: 2,
             idle: Duration::from_millis(500),
-        }
-    } else {
-        Plan {
-            slice: Duration::from_millis(350),
-            warm_up: Duration::from_millis(50),
-            rounds: options.rounds,
-            pairs: options.pairs,
-            stops: 9,
-            idle: Duration::from_secs(2),
-        }
-    })
+        };
+    }
+    let rounds = options.rounds as usize;
+    Plan {
+        slice: Duration::from_millis(options.slice.into()),
+        warm_up: Duration::from_millis(25),
+        rounds,
+        spectator_rounds: rounds.min(3),
+        stops: 9,
+        idle: Duration::from_secs(2),
+    }
 }
 
 /// A report under way.
@@ -161,94 +158,59 @@ struct Run<'a> {
     options: &'a Options,
     launcher: &'a Launcher,
     plan: Plan,
-    has_python: bool,
+    began: Instant,
 }
 
 impl Run<'_> {
-    fn findings(&self, machine: Machine) -> Findings {
+    fn findings(&self, machine: Machine) -> Result<Findings> {
         let mut findings = Findings {
             machine,
             plan: self.plan,
             pinned: self.launcher.is_pinned(),
-            peer_nodelay: !self.options.peer_nagle,
             partial: self.partial(),
-            answers: Vec::new(),
-            scenarios: Vec::new(),
+            stages: Vec::new(),
             memory: Vec::new(),
             idle_cpu: Vec::new(),
             stops: Vec::new(),
-            notes: Vec::new(),
+            notes: self.launcher.notes().map(str::to_owned).collect(),
+            took: Duration::ZERO,
         };
-        if !self.has_python {
-            let note = "There is no `python3` on this machine: the Python peers were skipped.";
-            findings.notes.push(note.to_owned());
+        if self.has(Section::Stages) {
+            for stage in STAGES.iter().filter(|stage| self.wants_stage(stage)) {
+                self.progress(stage.acts[0].title);
+                let wanted = |server| self.wants(server);
+                let played = rounds::play(stage, wanted, self.launcher, &self.plan)?;
+                findings.stages.push(played);
+            }
         }
-        if self.has(Section::Pairs) {
-            findings.answers = self.answers();
-        }
-        if self.has(Section::Tables) {
-            findings.scenarios = self.scenarios();
-        }
+        machine::place_generator(self.launcher.is_pinned())?;
         if self.has(Section::Idle) {
-            findings.memory = self.each(ECHO_SERVERS, "memory of idle connections", |server| {
-                scenarios::idle_memory(server, self.launcher)
+            findings.memory = self.each(&WEIGHED, "memory of idle connections", |server| {
+                idle::weight(server, self.launcher)
             });
-            let watched = ECHO_SERVERS
-                .into_iter()
-                .filter(|server| server.most_connections() >= WATCHED_CONNECTIONS);
-            findings.idle_cpu = self.each(watched, "processor time while idle", |server| {
-                scenarios::idle_cpu(server, WATCHED_CONNECTIONS, self.launcher, &self.plan)
+            findings.idle_cpu = self.each(&WATCHED, "processor time while idle", |server| {
+                idle::cpu(server, self.launcher, &self.plan)
             });
         }
         if self.has(Section::Stop) {
-            let ours = ECHO_SERVERS.into_iter().filter(|server| server.is_ours());
-            findings.stops = self.each(ours, "stopping", |server| {
-                scenarios::stop_times(server, self.launcher, &self.plan)
+            findings.stops = self.each(&STOPPED, "stopping", |server| {
+                idle::stop_times(server, self.launcher, &self.plan)
             });
         }
-        findings
-    }
-
-    fn answers(&self) -> Vec<(&'static Question, Result<Answer>)> {
-        let mut answers = Vec::new();
-        for question in &QUESTIONS {
-            // Without our own server the control is still worth running: it shows the noise.
-            if self.wants(question.lower) && (self.wants(question.upper) || question.controlled) {
-                progress(question.title);
-                let with_upper = self.wants(question.upper);
-                let answer = pairs::answer(question, with_upper, self.launcher, &self.plan);
-                answers.push((question, answer));
-            }
-        }
-        answers
-    }
-
-    fn scenarios(&self) -> Vec<(&'static Scenario, ByServer<Figures>)> {
-        let mut columns = Vec::new();
-        for scenario in &SCENARIOS {
-            let suited: Vec<Server> = ECHO_SERVERS
-                .into_iter()
-                .filter(|&server| self.wants(server) && scenario.suits(server))
-                .collect();
-            if !suited.is_empty() {
-                progress(scenario.title);
-                let figures = scenarios::run(scenario, &suited, self.launcher, &self.plan);
-                columns.push((scenario, suited.into_iter().zip(figures).collect()));
-            }
-        }
-        columns
+        findings.took = self.began.elapsed();
+        Ok(findings)
     }
 
     /// Measures each server that is wanted on its own.
     fn each<T>(
         &self,
-        servers: impl IntoIterator<Item = Server>,
+        servers: &[Server],
         title: &str,
         measure: impl Fn(Server) -> Result<T>,
     ) -> ByServer<T> {
-        progress(title);
-        let wanted = servers.into_iter().filter(|&server| self.wants(server));
-        wanted.map(|server| (server, measure(server))).collect()
+        self.progress(title);
+        let wanted = servers.iter().filter(|&&server| self.wants(server));
+        wanted.map(|&server| (server, measure(server))).collect()
     }
 
     fn has(&self, section: Section) -> bool {
@@ -256,37 +218,44 @@ impl Run<'_> {
     }
 
     fn wants(&self, server: Server) -> bool {
-        let named = self
-            .options
-            .only
-            .as_deref()
-            .is_none_or(|part| server.name().contains(part));
-        named && (self.has_python || !server.needs_python())
+        let is_named = is_named(&self.options.only, server.name());
+        is_named && self.launcher.obstacle(server).is_none()
     }
 
-    fn wanted(&self) -> impl Iterator<Item = Server> {
-        let all = ECHO_SERVERS
-            .into_iter()
-            .chain([Server::Unbounded, Server::Addressed]);
-        all.filter(|&server| self.wants(server))
+    fn wants_stage(&self, stage: &Stage) -> bool {
+        let mut acts = stage.acts.iter();
+        acts.any(|act| is_named(&self.options.scenarios, act.title))
     }
 
     fn partial(&self) -> Option<String> {
+        let options = self.options;
         let mut reasons = Vec::new();
-        if self.options.quick {
+        if options.quick {
             reasons.push("`--quick`: the figures mean little".to_owned());
         }
-        if let Some(part) = &self.options.only {
-            reasons.push(format!("only servers named `{part}`"));
+        if !options.only.is_empty() {
+            reasons.push(format!(
+                "only servers named `{}`",
+                options.only.join("`, `")
+            ));
         }
-        if !self.options.sections.is_empty() {
+        if !options.scenarios.is_empty() {
+            let named = options.scenarios.join("`, `");
+            reasons.push(format!("only scenarios named `{named}`"));
+        }
+        if !options.sections.is_empty() {
             reasons.push("only some sections".to_owned());
         }
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
+
+    /// Tells the person who waits what is being measured.
+    fn progress(&self, what: &str) {
+        eprintln!("{:4} s  {what}", self.began.elapsed().as_secs());
+    }
 }
 
-/// Tells the person who waits what is being measured.
-fn progress(what: &str) {
-    eprintln!("measuring: {what}");
+/// Whether `name` holds one of `parts`, or there are none.
+fn is_named(parts: &[String], name: &str) -> bool {
+    parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
 }

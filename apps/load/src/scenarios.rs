@@ -1,195 +1,347 @@
-//! The scenarios of the tables: the same load on every server, in turns; idle connections; stopping.
+//! The scenarios: what is asked of whom.
+//!
+//! A [`Stage`] is a setting of servers and clients, and its [`Act`]s are what is measured in it: the
+//! columns of the tables.
 
-use std::thread;
-use std::time::Duration;
+use crate::generator::{ONE_SMALL, Shape};
+use crate::servers::{Engine, Server, Service};
 
-use crate::failure::{Failure, Result};
-use crate::generator::Span;
-use crate::histogram::Histogram;
-use crate::meter::Memory;
-use crate::servers::{Launcher, Server};
-use crate::statistics::Summary;
-use crate::subject::{Plan, Subject, Work};
-
-/// A column of the tables.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scenario {
-    pub(crate) title: &'static str,
-    pub(crate) work: Work,
+/// Servers and clients that stay while acts are measured.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) setup: Setup,
+    /// Of each server, where it has loops; only one is kept on a core.
+    pub(crate) loops: usize,
+    /// Measured in every round, the peers among them twice.
+    pub(crate) servers: &'static [Server],
+    /// Measured in the first rounds, without a control.
+    pub(crate) spectators: &'static [Server],
+    /// All servers run at once and are measured there and back; or else one after the other, because
+    /// there are more connections than this process may have open.
+    pub(crate) together: bool,
+    /// Whether the memory of a connection is looked at.
+    pub(crate) weighs: bool,
+    pub(crate) acts: &'static [Act],
 }
 
-const fn ping_pong(title: &'static str, connections: usize) -> Scenario {
-    Scenario {
-        title,
-        work: Work::PingPong(connections),
+/// A column of the tables.
+#[derive(Debug)]
+pub(crate) struct Act {
+    pub(crate) title: &'static str,
+    pub(crate) group: Group,
+    /// Of a fan-out: messages under way.
+    pub(crate) window: u64,
+    /// How many times as long as others it is measured.
+    pub(crate) length: u32,
+}
+
+/// Which of the report's tables a column is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    Connections,
+    FanOut,
+    Traffic,
+}
+
+/// The clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setup {
+    /// Each message has a connection of its own.
+    Churn,
+    /// Sockets that each have a datagram under way.
+    Datagrams(usize),
+    /// One member speaks, all hear.
+    FanOut(usize),
+    /// Connections, of which so many are active.
+    PingPong {
+        connections: usize,
+        active: usize,
+        shape: Shape,
+        service: Service,
+    },
+}
+
+impl Setup {
+    /// What the servers must do.
+    pub(crate) fn service(self) -> Service {
+        match self {
+            Self::Churn => Service::Echo,
+            Self::Datagrams(_) => Service::Datagrams,
+            Self::FanOut(_) => Service::FanOut,
+            Self::PingPong { service, .. } => service,
+        }
+    }
+
+    /// How many connections a server has at once.
+    pub(crate) fn connections(self) -> usize {
+        match self {
+            Self::Churn | Self::Datagrams(_) => 1,
+            Self::FanOut(members) => members,
+            Self::PingPong { connections, .. } => connections,
+        }
     }
 }
 
-/// The columns, in order.
-pub(crate) const SCENARIOS: [Scenario; 6] = [
-    ping_pong("1 connection", 1),
-    ping_pong("8", 8),
-    ping_pong("30", 30),
-    ping_pong("100", 100),
-    ping_pong("1000", 1000),
-    Scenario {
-        title: "connect-echo-close",
-        work: Work::Churn,
+const FORKING: Server = Server::Engine(Engine::Forking);
+const POOL: Server = Server::Engine(Engine::Pool);
+const REACTOR_EPOLL: Server = Server::Engine(Engine::ReactorEpoll);
+const REACTOR_URING: Server = Server::Engine(Engine::ReactorUring);
+const SEQUENTIAL: Server = Server::Engine(Engine::Sequential);
+const THREADING: Server = Server::Engine(Engine::Threading);
+
+/// All that can serve connections without end.
+const ALL: &[Server] = &[
+    REACTOR_EPOLL,
+    REACTOR_URING,
+    POOL,
+    THREADING,
+    Server::RawEpoll,
+    Server::RawUring,
+    Server::TokioCurrent,
+    Server::TokioMulti,
+    Server::May,
+    Server::StdThreads,
+];
+/// Those that have loops.
+const LOOPS: &[Server] = &[
+    REACTOR_EPOLL,
+    REACTOR_URING,
+    Server::RawEpoll,
+    Server::RawUring,
+    Server::TokioCurrent,
+    Server::TokioMulti,
+    Server::May,
+];
+/// The cheapest of them, for the stages that take long.
+const ONE_LOOP: &[Server] = &[
+    REACTOR_EPOLL,
+    REACTOR_URING,
+    Server::RawEpoll,
+    Server::RawUring,
+    Server::TokioCurrent,
+    Server::TokioMulti,
+];
+const FAN_OUTS: &[Server] = &[
+    REACTOR_EPOLL,
+    REACTOR_URING,
+    Server::RawEpoll,
+    Server::RawUring,
+    Server::TokioCurrent,
+    Server::TokioMulti,
+    Server::Nats,
+];
+
+const fn act(title: &'static str, group: Group) -> Act {
+    Act {
+        title,
+        group,
+        window: 1,
+        length: 1,
+    }
+}
+
+const ECHO: Stage = Stage {
+    setup: Setup::Churn,
+    loops: 1,
+    servers: ALL,
+    spectators: &[Server::PythonThreading],
+    together: true,
+    weighs: false,
+    acts: &[],
+};
+
+const fn ping_pong(connections: usize, active: usize, shape: Shape, service: Service) -> Setup {
+    Setup::PingPong {
+        connections,
+        active,
+        shape,
+        service,
+    }
+}
+
+const fn small(connections: usize) -> Setup {
+    ping_pong(connections, connections, ONE_SMALL, Service::Echo)
+}
+
+const SIXTEEN: Shape = Shape {
+    message_bytes: 64,
+    pipeline: 16,
+};
+const BULK: Shape = Shape {
+    message_bytes: 64 * 1024,
+    pipeline: 1,
+};
+
+/// The stages, in the order in which they are measured.
+pub(crate) const STAGES: &[Stage] = &[
+    Stage {
+        setup: small(1),
+        spectators: &[Server::PythonThreading, FORKING, SEQUENTIAL],
+        acts: &[act("1 connection", Group::Connections)],
+        ..ECHO
+    },
+    Stage {
+        setup: small(100),
+        spectators: &[Server::PythonThreading, FORKING],
+        acts: &[act("100 connections", Group::Connections)],
+        ..ECHO
+    },
+    Stage {
+        setup: small(1000),
+        servers: &[
+            REACTOR_EPOLL,
+            REACTOR_URING,
+            POOL,
+            THREADING,
+            Server::Unbounded,
+            Server::RawEpoll,
+            Server::RawUring,
+            Server::TokioCurrent,
+            Server::TokioMulti,
+            Server::May,
+            Server::StdThreads,
+        ],
+        acts: &[act("1000 connections", Group::Connections)],
+        ..ECHO
+    },
+    Stage {
+        setup: ping_pong(10_100, 100, ONE_SMALL, Service::Echo),
+        servers: ONE_LOOP,
+        spectators: &[POOL, Server::May],
+        together: false,
+        acts: &[act("100 active, 10,000 idle", Group::Connections)],
+        ..ECHO
+    },
+    Stage {
+        setup: small(19_000),
+        servers: &[
+            REACTOR_EPOLL,
+            REACTOR_URING,
+            Server::RawEpoll,
+            Server::RawUring,
+        ],
+        spectators: &[POOL, Server::TokioCurrent, Server::TokioMulti, Server::May],
+        together: false,
+        weighs: true,
+        acts: &[Act {
+            length: 2,
+            ..act("19,000 connections", Group::Connections)
+        }],
+        ..ECHO
+    },
+    Stage {
+        setup: small(100),
+        loops: 2,
+        servers: LOOPS,
+        spectators: &[],
+        acts: &[act("100 connections, two loops", Group::Connections)],
+        ..ECHO
+    },
+    Stage {
+        setup: ping_pong(100, 100, SIXTEEN, Service::Echo),
+        acts: &[act("16 in flight, chunks", Group::Traffic)],
+        ..ECHO
+    },
+    Stage {
+        setup: ping_pong(100, 100, SIXTEEN, Service::Lines),
+        spectators: &[],
+        acts: &[act("16 in flight, lines", Group::Traffic)],
+        ..ECHO
+    },
+    Stage {
+        setup: ping_pong(4, 4, BULK, Service::Echo),
+        acts: &[act("64 KiB", Group::Traffic)],
+        ..ECHO
+    },
+    Stage {
+        setup: Setup::Churn,
+        spectators: &[Server::PythonThreading, FORKING, SEQUENTIAL],
+        acts: &[act("connect-echo-close", Group::Traffic)],
+        ..ECHO
+    },
+    Stage {
+        setup: Setup::Datagrams(100),
+        spectators: &[SEQUENTIAL],
+        acts: &[act("datagrams", Group::Traffic)],
+        ..ECHO
+    },
+    Stage {
+        setup: Setup::FanOut(1000),
+        servers: FAN_OUTS,
+        spectators: &[THREADING, Server::May, Server::StdThreads],
+        acts: &[
+            act("1000 members", Group::FanOut),
+            Act {
+                window: 16,
+                ..act("1000 members, 16 in flight", Group::FanOut)
+            },
+        ],
+        ..ECHO
+    },
+    Stage {
+        setup: Setup::FanOut(10_000),
+        servers: ONE_LOOP,
+        spectators: &[Server::Nats],
+        together: false,
+        acts: &[
+            act("10,000 members", Group::FanOut),
+            Act {
+                window: 16,
+                ..act("10,000 members, 16 in flight", Group::FanOut)
+            },
+        ],
+        ..ECHO
+    },
+    Stage {
+        setup: small(100),
+        servers: &[Server::Addressed, Server::PythonArticle],
+        spectators: &[],
+        acts: &[act(ARTICLE, Group::Connections)],
+        ..ECHO
     },
 ];
 
-impl Scenario {
-    /// Whether a server can do this work.
-    pub(crate) fn suits(&self, server: Server) -> bool {
-        match self.work {
-            Work::Churn => true,
-            Work::PingPong(connections) => connections <= server.most_connections(),
+/// The act in which the article's program is compared; its servers are in no table.
+pub(crate) const ARTICLE: &str = "100 connections, prefix and log";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_act_has_a_title_of_its_own() {
+        let titles: Vec<&str> = STAGES
+            .iter()
+            .flat_map(|stage| stage.acts)
+            .map(|act| act.title)
+            .collect();
+        for (at, title) in titles.iter().enumerate() {
+            assert!(!titles[at + 1..].contains(title), "{title}");
         }
     }
-}
 
-/// What one server showed in one scenario.
-#[derive(Clone)]
-pub(crate) struct Figures {
-    /// Median of microseconds of the server's processor time for each message.
-    pub(crate) cpu_per_message: f64,
-    /// Median of messages per second.
-    pub(crate) rate: f64,
-    /// Of all messages of all rounds.
-    pub(crate) latency: Histogram,
-}
-
-/// Runs one scenario: every server started once, then driven in rounds, one at a time, the order
-/// rotated by one from round to round.
-pub(crate) fn run(
-    scenario: &Scenario,
-    servers: &[Server],
-    launcher: &Launcher,
-    plan: &Plan,
-) -> Vec<Result<Figures>> {
-    let mut entrants: Vec<Result<Entrant>> = servers
-        .iter()
-        .map(|&server| Entrant::start(launcher, server, scenario.work))
-        .collect();
-    for round in 0..plan.rounds {
-        for turn in 0..entrants.len() {
-            let at = (round + turn) % entrants.len();
-            // A server that fails is left out from then on; the others go on.
-            if let Ok(entrant) = &mut entrants[at]
-                && let Err(failure) = entrant.take_turn(plan)
-            {
-                entrants[at] = Err(failure);
+    #[test]
+    fn no_server_is_given_more_connections_than_it_takes() {
+        for stage in STAGES {
+            for server in stage.servers.iter().chain(stage.spectators) {
+                assert!(
+                    stage.setup.connections() <= server.most_connections(),
+                    "{} in {}",
+                    server.name(),
+                    stage.acts[0].title
+                );
             }
         }
     }
-    entrants
-        .into_iter()
-        .map(|entrant| entrant?.figures())
-        .collect()
-}
 
-struct Entrant {
-    subject: Subject,
-    cpu_per_message: Vec<f64>,
-    rate: Vec<f64>,
-    latency: Histogram,
-}
-
-impl Entrant {
-    fn start(launcher: &Launcher, server: Server, work: Work) -> Result<Self> {
-        Ok(Self {
-            subject: Subject::start(launcher, server, work)?,
-            cpu_per_message: Vec::new(),
-            rate: Vec::new(),
-            latency: Histogram::new(),
-        })
+    #[test]
+    fn servers_that_run_together_fit_into_the_limit_of_descriptors() {
+        for stage in STAGES.iter().filter(|stage| stage.together) {
+            let peers = stage.servers.iter().filter(|server| !server.is_ours());
+            let instances = stage.servers.len() + peers.count() + stage.spectators.len();
+            let open = instances * stage.setup.connections();
+            // The usual hard limit is 20,000, and there is more that is open.
+            assert!(open <= 19_500, "{open} in {}", stage.acts[0].title);
+        }
     }
-
-    fn take_turn(&mut self, plan: &Plan) -> Result<()> {
-        let cost = self.subject.measure(plan)?;
-        self.cpu_per_message.push(cost.cpu_per_message());
-        self.rate.push(cost.rate());
-        self.latency.merge(&cost.latency);
-        Ok(())
-    }
-
-    fn figures(self) -> Result<Figures> {
-        self.subject.stop()?;
-        let none = || Failure::new("there were no rounds");
-        Ok(Figures {
-            cpu_per_message: Summary::of(&self.cpu_per_message).ok_or_else(none)?.median,
-            rate: Summary::of(&self.rate).ok_or_else(none)?.median,
-            latency: self.latency,
-        })
-    }
-}
-
-/// What idle connections cost a server.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Idle {
-    pub(crate) connections: usize,
-    /// Memory of all these connections together.
-    pub(crate) memory: Memory,
-}
-
-/// Opens as many connections as the server takes, echoes once on each, and weighs the server before
-/// and after.
-pub(crate) fn idle_memory(server: Server, launcher: &Launcher) -> Result<Idle> {
-    let subject = Subject::without_clients(launcher, server)?;
-    // What is allocated once, for the first connection of all, is no connection's share.
-    drop(echo_once(&subject, 1)?);
-    subject.meter().cpu_at_rest()?;
-    let before = subject.meter().memory()?;
-    let connections = server.most_connections();
-    let clients = echo_once(&subject, connections)?;
-    subject.meter().cpu_at_rest()?;
-    let after = subject.meter().memory()?;
-    drop(clients);
-    subject.stop()?;
-    Ok(Idle {
-        connections,
-        memory: Memory {
-            rss: after.rss.saturating_sub(before.rss),
-            pss: after.pss.saturating_sub(before.pss),
-        },
-    })
-}
-
-/// The processor time that a server uses while `connections` connections say nothing.
-pub(crate) fn idle_cpu(
-    server: Server,
-    connections: usize,
-    launcher: &Launcher,
-    plan: &Plan,
-) -> Result<Duration> {
-    let subject = Subject::without_clients(launcher, server)?;
-    let clients = echo_once(&subject, connections)?;
-    let before = subject.meter().cpu_at_rest()?;
-    thread::sleep(plan.idle);
-    let used = subject.meter().cpu()?.saturating_sub(before);
-    drop(clients);
-    subject.stop()?;
-    Ok(used)
-}
-
-/// How long a server without clients takes to end after SIGTERM, several times.
-pub(crate) fn stop_times(server: Server, launcher: &Launcher, plan: &Plan) -> Result<Summary> {
-    let mut milliseconds = Vec::with_capacity(plan.stops);
-    for _ in 0..plan.stops {
-        let subject = Subject::without_clients(launcher, server)?;
-        // It has served before, so that it stands in its loop and not in its start.
-        drop(echo_once(&subject, 1)?);
-        subject.meter().cpu_at_rest()?;
-        milliseconds.push(subject.stop()?.as_secs_f64() * 1e3);
-    }
-    Summary::of(&milliseconds).ok_or_else(|| Failure::new("no server was stopped"))
-}
-
-fn echo_once(subject: &Subject, connections: usize) -> Result<crate::generator::PingPong> {
-    let mut clients = subject.connect(connections)?;
-    clients.drive(Span {
-        time: Duration::from_secs(10),
-        messages: connections as u64,
-    })?;
-    Ok(clients)
 }

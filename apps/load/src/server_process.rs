@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use crate::failure::{Doing, Failure, Result};
 
 /// How long a server may take to listen.
-const START_BOUND: Duration = Duration::from_secs(10);
+pub(crate) const START_BOUND: Duration = Duration::from_secs(10);
 /// How long a server may take to end after SIGTERM before it is killed.
 const STOP_BOUND: Duration = Duration::from_secs(10);
 /// More than any first line; a server that prints more without listening is given up.
@@ -153,25 +153,32 @@ fn address_said_on(stdout: &mut ChildStdout, deadline: Instant) -> Result<Socket
     Err(Failure::new("it said much, but not where it listens"))
 }
 
-/// The address in the first whole line `listening on tcp://ADDRESS`, if there is such a line.
+/// The address in the first whole line that names one, if there is such a line.
 fn address_in(said: &str) -> Option<Result<SocketAddr>> {
     said.split_inclusive('\n')
         .filter_map(|line| line.strip_suffix('\n'))
-        .find_map(|line| line.trim_end().strip_prefix("listening on "))
-        .map(parse_endpoint)
+        .find_map(|line| {
+            if let Some(endpoint) = line.trim_end().strip_prefix("listening on ") {
+                return Some(parse_endpoint(endpoint));
+            }
+            // As NATS says it, in the middle of a line of its log.
+            let (_, address) = line.split_once("Listening for client connections on ")?;
+            Some(parse_endpoint(&format!("tcp://{}", address.trim_end())))
+        })
 }
 
-/// Reads `tcp://ADDRESS:PORT`.
+/// Reads `tcp://ADDRESS:PORT`, or the same with `udp`.
 pub(crate) fn parse_endpoint(endpoint: &str) -> Result<SocketAddr> {
     endpoint
         .strip_prefix("tcp://")
+        .or_else(|| endpoint.strip_prefix("udp://"))
         .ok_or_else(|| Failure::new(format!("`{endpoint}` is not tcp://ADDRESS:PORT")))?
         .parse()
         .doing(|| format!("read `{endpoint}` as tcp://ADDRESS:PORT"))
 }
 
 /// Waits until a descriptor is readable; false at the deadline.
-fn readable(fd: impl AsFd, deadline: Instant) -> Result<bool> {
+pub(crate) fn readable(fd: impl AsFd, deadline: Instant) -> Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).doing(|| "convert a time".into())?;
@@ -208,6 +215,13 @@ mod tests {
         assert!(address_in("listening on tcp://127.0.0.1:99").is_none());
         let address = address_in("hello\nlistening on tcp://127.0.0.1:9999\n").unwrap();
         assert_eq!(address.unwrap(), SocketAddr::from(([127, 0, 0, 1], 9999)));
+    }
+
+    #[test]
+    fn the_address_of_a_nats_server_stands_in_its_log() {
+        let said = "[1] 2026/01/01 [INF] Listening for client connections on 127.0.0.1:4222\n";
+        let address = address_in(said).unwrap().unwrap();
+        assert_eq!(address.port(), 4222);
     }
 
     #[test]

@@ -1,199 +1,274 @@
-//! The servers that the report compares, and how each is started.
+//! The servers that are measured: what each is called, what it can do, and how it is asked for.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-
-use clap::ValueEnum;
-
-use crate::failure::{Doing, Failure, Result};
-use crate::generator::Reply;
-use crate::machine;
-use crate::peers::Peer;
-use crate::server_process::ServerProcess;
-
-/// An engine of the server under test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Engine {
-    Sequential,
-    Threading,
-    Forking,
-    Pool,
-}
-
-/// A server of the report.
+/// One way to run a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
-    /// Ours, echoing byte for byte.
-    Raw(Engine),
-    /// Ours, echoing byte for byte, with no bound on a wait: as much as the bare loop does.
-    Unbounded,
-    /// Ours, doing the work of the article's program: a prefix and a log line for each message.
+    /// The command's echo on threading, with the client's address before each message and a log line.
     Addressed,
-    /// One that this program brings along.
-    Peer(Peer),
+    /// This library, on one of its engines.
+    Engine(Engine),
+    May,
+    Nats,
+    /// The article's echo program on Python's socketserver, its logging included.
+    PythonArticle,
+    /// Python's `socketserver.ThreadingTCPServer`, echoing byte for byte.
+    PythonThreading,
+    RawEpoll,
+    RawUring,
+    StdThreads,
+    TokioCurrent,
+    TokioMulti,
+    /// The command's echo on threading without timeouts: a loop that bounds no wait.
+    Unbounded,
 }
 
-/// The servers of the tables, in the order of their rows.
-pub(crate) const ECHO_SERVERS: [Server; 6] = [
-    Server::Raw(Engine::Sequential),
-    Server::Raw(Engine::Threading),
-    Server::Raw(Engine::Forking),
-    Server::Raw(Engine::Pool),
-    Server::Peer(Peer::StdThreads),
-    Server::Peer(Peer::PythonThreading),
+/// How the library runs requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Forking,
+    Pool,
+    ReactorEpoll,
+    ReactorUring,
+    Sequential,
+    Threading,
+}
+
+/// What a server does with what it receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Each datagram goes back.
+    Datagrams,
+    /// What is read goes back.
+    Echo,
+    /// Each line goes to everybody.
+    FanOut,
+    /// Each line goes back.
+    Lines,
+}
+
+/// Which program a server is, and what it is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// The command under test.
+    Command(Vec<String>),
+    Nats,
+    /// `load-peers`, which is built with the feature `peers`.
+    OtherFrameworks(Vec<String>),
+    /// One of the loops in C, named as its source is.
+    Raw(&'static str, Vec<String>),
+    /// This program.
+    This(Vec<String>),
+}
+
+/// The two drivers of the reactor.
+pub(crate) const REACTORS: [Server; 2] = [
+    Server::Engine(Engine::ReactorEpoll),
+    Server::Engine(Engine::ReactorUring),
+];
+
+/// Every server, in the order of the tables.
+pub(crate) const SERVERS: [Server; 17] = [
+    Server::Engine(Engine::ReactorEpoll),
+    Server::Engine(Engine::ReactorUring),
+    Server::Engine(Engine::Pool),
+    Server::Engine(Engine::Threading),
+    Server::Unbounded,
+    Server::Addressed,
+    Server::Engine(Engine::Forking),
+    Server::Engine(Engine::Sequential),
+    Server::RawEpoll,
+    Server::RawUring,
+    Server::TokioCurrent,
+    Server::TokioMulti,
+    Server::May,
+    Server::StdThreads,
+    Server::PythonThreading,
+    Server::PythonArticle,
+    Server::Nats,
 ];
 
 impl Server {
-    /// The name in the report, which `--only` is matched against.
+    /// What the report calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Raw(Engine::Sequential) => "engine sequential",
-            Self::Raw(Engine::Threading) => "engine threading",
-            Self::Raw(Engine::Forking) => "engine forking",
-            Self::Raw(Engine::Pool) => "engine pool",
-            Self::Unbounded => "engine threading, no timeouts",
-            Self::Addressed => "engine threading, prefix and log",
-            Self::Peer(Peer::StdThreads) => "peer std threads",
-            Self::Peer(Peer::PythonThreading) => "peer Python ThreadingTCPServer",
-            Self::Peer(Peer::PythonArticle) => "peer Python article echo",
+            Self::Addressed => "threading, prefix and log",
+            Self::Engine(engine) => engine.name(),
+            Self::May => "may",
+            Self::Nats => "nats-server",
+            Self::PythonArticle => "Python article echo",
+            Self::PythonThreading => "Python threading",
+            Self::RawEpoll => "raw epoll",
+            Self::RawUring => "raw io_uring",
+            Self::StdThreads => "std threads",
+            Self::TokioCurrent => "tokio, current thread",
+            Self::TokioMulti => "tokio, multi-thread",
+            Self::Unbounded => "threading, no timeouts",
         }
     }
 
-    /// How many connections it can serve at once in the report.
+    /// How many connections it is given at most.
     pub(crate) fn most_connections(self) -> usize {
         match self {
-            Self::Raw(Engine::Sequential) => 1,
-            // `max_children` is 40 unless told otherwise.
-            Self::Raw(Engine::Forking) => 30,
-            // A request handler on the pool holds one of its 8 threads from the first byte on.
-            Self::Raw(Engine::Pool) => 8,
-            Self::Raw(Engine::Threading) | Self::Unbounded | Self::Addressed | Self::Peer(_) => {
-                1000
-            }
-        }
-    }
-
-    /// What it answers.
-    pub(crate) fn reply(self) -> Reply {
-        match self {
-            Self::Addressed | Self::Peer(Peer::PythonArticle) => Reply::Addressed,
-            Self::Raw(_)
-            | Self::Unbounded
-            | Self::Peer(Peer::PythonThreading | Peer::StdThreads) => Reply::Same,
+            Self::Engine(Engine::Sequential) => 1,
+            // As many as `max_children` below.
+            Self::Engine(Engine::Forking) => 100,
+            // A thread for each connection.
+            Self::Engine(Engine::Threading)
+            | Self::Addressed
+            | Self::PythonArticle
+            | Self::PythonThreading
+            | Self::StdThreads
+            | Self::Unbounded => 1000,
+            Self::Engine(Engine::Pool | Engine::ReactorEpoll | Engine::ReactorUring)
+            | Self::May
+            | Self::Nats
+            | Self::RawEpoll
+            | Self::RawUring
+            | Self::TokioCurrent
+            | Self::TokioMulti => 19_000,
         }
     }
 
     /// Whether its children do the work.
     pub(crate) fn works_in_children(self) -> bool {
-        self == Self::Raw(Engine::Forking)
+        self == Self::Engine(Engine::Forking)
     }
 
-    /// Whether it is the command under test and not a peer.
+    /// Whether it is this library and not a peer.
     pub(crate) fn is_ours(self) -> bool {
-        !matches!(self, Self::Peer(_))
+        matches!(self, Self::Addressed | Self::Engine(_) | Self::Unbounded)
     }
 
-    /// Whether it needs a Python interpreter.
-    pub(crate) fn needs_python(self) -> bool {
-        matches!(
-            self,
-            Self::Peer(Peer::PythonArticle | Peer::PythonThreading)
-        )
+    /// Whether it puts the client's address before what it sends back.
+    pub(crate) fn is_addressed(self) -> bool {
+        matches!(self, Self::Addressed | Self::PythonArticle)
+    }
+
+    /// The program that offers `service` with `loops` loops.
+    pub(crate) fn program(self, service: Service, loops: usize) -> Program {
+        let asked = |name: &str| vec![name.to_owned(), service.name().into(), loops.to_string()];
+        let for_a_raw_loop = vec![service.name().to_owned(), loops.to_string()];
+        match self {
+            Self::Addressed | Self::Engine(_) | Self::Unbounded => self.own_program(service, loops),
+            Self::May => Program::OtherFrameworks(asked("may")),
+            Self::Nats => Program::Nats,
+            Self::PythonArticle => Program::This(words(&["peer", "python-article"])),
+            Self::PythonThreading => Program::This(words(&["peer", "python-threading"])),
+            Self::RawEpoll => Program::Raw("epoll", for_a_raw_loop),
+            Self::RawUring => Program::Raw("uring", for_a_raw_loop),
+            Self::StdThreads => Program::This(words(&["peer", "std-threads", service.name()])),
+            Self::TokioCurrent => Program::OtherFrameworks(asked("tokio-current")),
+            Self::TokioMulti => Program::OtherFrameworks(asked("tokio-multi")),
+        }
+    }
+
+    fn own_program(self, service: Service, loops: usize) -> Program {
+        let engine = match self {
+            Self::Engine(engine) => engine,
+            _ => Engine::Threading,
+        };
+        let endpoint = match service {
+            Service::Datagrams => "udp://127.0.0.1:0",
+            Service::Echo | Service::FanOut | Service::Lines => "tcp://127.0.0.1:0",
+        };
+        if matches!(service, Service::FanOut | Service::Lines) {
+            let mut arguments = words(&["serve", service.name()]);
+            arguments.extend(engine.arguments(loops));
+            return Program::This(arguments);
+        }
+        let mut arguments = words(&["echo"]);
+        arguments.extend(engine.arguments(loops));
+        arguments.extend(words(&["--listen", endpoint, "--no-console"]));
+        if self != Self::Addressed {
+            arguments.extend(words(&["--raw", "-q"]));
+        }
+        if self == Self::Unbounded {
+            arguments.extend(words(&[
+                "--idle-timeout",
+                "none",
+                "--write-timeout",
+                "none",
+            ]));
+        }
+        match engine {
+            Engine::Forking => arguments.extend(words(&["--max-children", "110"])),
+            Engine::Pool | Engine::ReactorEpoll | Engine::ReactorUring => {
+                arguments.extend(words(&["--connections", "19500", "--backlog", "4096"]));
+            }
+            Engine::Sequential | Engine::Threading => {}
+        }
+        Program::Command(arguments)
     }
 }
 
 impl Engine {
-    fn argument(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Self::Sequential => "sequential",
-            Self::Threading => "threading",
             Self::Forking => "forking",
             Self::Pool => "pool",
+            Self::ReactorEpoll => "reactor, epoll",
+            Self::ReactorUring => "reactor, io_uring",
+            Self::Sequential => "sequential",
+            Self::Threading => "threading",
+        }
+    }
+
+    /// The arguments that choose it; `loops` is for engines that are made of loops.
+    fn arguments(self, loops: usize) -> Vec<String> {
+        let driver = match self {
+            Self::ReactorEpoll => "epoll",
+            Self::ReactorUring => "uring",
+            other => return words(&["--engine", other.name()]),
+        };
+        let loops = loops.to_string();
+        words(&[
+            "--engine",
+            "reactor",
+            "--driver",
+            driver,
+            "--threads",
+            &loops,
+        ])
+    }
+}
+
+impl Service {
+    /// What the peers' command lines call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Datagrams => "datagrams",
+            Self::Echo => "echo",
+            Self::FanOut => "fanout",
+            Self::Lines => "lines",
         }
     }
 }
 
-/// Where the programs are and how they are run.
-#[derive(Debug)]
-pub(crate) struct Launcher {
-    this_program: PathBuf,
-    command: PathBuf,
-    pinned: bool,
-    peer_nodelay: bool,
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
 }
 
-impl Launcher {
-    /// Makes a launcher; `command` is the program under test, by default beside this one.
-    pub(crate) fn new(command: Option<PathBuf>, pinned: bool, peer_nodelay: bool) -> Result<Self> {
-        let this_program = std::env::current_exe().doing(|| "find this program".into())?;
-        let command = command.unwrap_or_else(|| this_program.with_file_name("socketserver"));
-        Ok(Self {
-            this_program,
-            command,
-            pinned,
-            peer_nodelay,
-        })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_server_has_a_name_of_its_own() {
+        for (at, server) in SERVERS.iter().enumerate() {
+            let later = &SERVERS[at + 1..];
+            assert!(later.iter().all(|other| other.name() != server.name()));
+        }
     }
 
-    /// Whether servers and generator have a core each.
-    pub(crate) fn is_pinned(&self) -> bool {
-        self.pinned
+    #[test]
+    fn the_reactor_is_told_its_driver_and_its_loops() {
+        let program = REACTORS[1].program(Service::Datagrams, 2);
+        let Program::Command(arguments) = program else {
+            panic!("{program:?}");
+        };
+        let text = arguments.join(" ");
+        assert!(
+            text.starts_with("echo --engine reactor --driver uring --threads 2 --listen udp://")
+        );
     }
-
-    /// Makes sure that the command under test is there.
-    pub(crate) fn require_command(&self) -> Result<()> {
-        if self.command.is_file() {
-            return Ok(());
-        }
-        Err(Failure::new(format!(
-            "the server under test is not at {}: run `cargo build --release` first, or name it \
-             with --server PATH",
-            self.command.display()
-        )))
-    }
-
-    /// Starts a server and waits until it listens.
-    pub(crate) fn start(&self, server: Server) -> Result<ServerProcess> {
-        let mut command = vec![OsString::from(&self.this_program), "launch".into()];
-        if self.pinned {
-            command.extend(["--core".into(), machine::SERVER_CORE.to_string().into()]);
-        }
-        command.push("--".into());
-        match server {
-            Server::Peer(peer) => command.extend(self.peer_arguments(peer)),
-            Server::Raw(_) | Server::Unbounded | Server::Addressed => {
-                command.push(OsString::from(&self.command));
-                command.extend(our_arguments(server).into_iter().map(OsString::from));
-            }
-        }
-        ServerProcess::start(&command).doing(|| format!("run {}", server.name()))
-    }
-
-    fn peer_arguments(&self, peer: Peer) -> Vec<OsString> {
-        let mut arguments = vec![OsString::from(&self.this_program), "peer".into()];
-        if let Some(value) = peer.to_possible_value() {
-            arguments.push(value.get_name().into());
-        }
-        if self.peer_nodelay {
-            arguments.push("--nodelay".into());
-        }
-        arguments
-    }
-}
-
-/// The arguments that make the command under test this server.
-pub(crate) fn our_arguments(server: Server) -> Vec<&'static str> {
-    let engine = match server {
-        Server::Raw(engine) => engine,
-        Server::Unbounded | Server::Addressed | Server::Peer(_) => Engine::Threading,
-    };
-    let mut arguments = vec!["echo", "--engine", engine.argument()];
-    arguments.extend(["--listen", "tcp://127.0.0.1:0", "--no-console"]);
-    if matches!(server, Server::Raw(_) | Server::Unbounded) {
-        arguments.extend(["--raw", "-q"]);
-    }
-    if server == Server::Unbounded {
-        arguments.extend(["--idle-timeout", "none", "--write-timeout", "none"]);
-    }
-    arguments
 }

@@ -2,22 +2,17 @@
 
 use std::time::Duration;
 
-use crate::failure::{Doing, Result};
-use crate::generator::{CHURN_CONCURRENCY, Outcome, PingPong, Span, churn};
+use crate::failure::{Doing, Failure, Result};
+use crate::generator::{
+    CHURN_CONCURRENCY, Datagrams, FanOut, ONE_SMALL, Outcome, PingPong, Reply, Span, Wire, churn,
+};
 use crate::histogram::Histogram;
-use crate::meter::Meter;
+use crate::launcher::Launcher;
+use crate::meter::{Memory, Meter};
+use crate::scenarios::{Act, Setup, Stage};
 use crate::server_process::ServerProcess;
-use crate::servers::{Launcher, Server};
+use crate::servers::{Engine, Server, Service};
 use crate::statistics;
-
-/// What the clients do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Work {
-    /// Each message has a connection of its own.
-    Churn,
-    /// So many connections stay, and each has one message under way.
-    PingPong(usize),
-}
 
 /// How long and how often is measured.
 #[derive(Clone, Copy, Debug)]
@@ -26,10 +21,10 @@ pub(crate) struct Plan {
     pub(crate) slice: Duration,
     /// Before each measurement, not counted.
     pub(crate) warm_up: Duration,
-    /// Measurements of each server in a table.
+    /// Rounds, in each of which every server of a stage is measured.
     pub(crate) rounds: usize,
-    /// Pairs of measurements in a comparison.
-    pub(crate) pairs: usize,
+    /// Rounds in which spectators are measured, too.
+    pub(crate) spectator_rounds: usize,
     /// How often a server is stopped to see how long that takes.
     pub(crate) stops: usize,
     /// How long idle connections are watched.
@@ -39,6 +34,10 @@ pub(crate) struct Plan {
 /// The most connections of one measurement of churn: each leaves a port in TIME-WAIT, and there are
 /// some 28,000 of them.
 const CHURN_CONNECTIONS: u64 = 4000;
+/// Members that join a large fan-out at once; every server of it queues more.
+const JOIN_TOGETHER: usize = 1000;
+/// Members that join a small one at once, which the standard library's queue of 128 can hold.
+const JOIN_TOGETHER_SMALL: usize = 50;
 
 /// One measurement, or several added up.
 #[derive(Clone)]
@@ -46,6 +45,8 @@ pub(crate) struct Cost {
     /// Of the server.
     pub(crate) cpu: Duration,
     pub(crate) messages: u64,
+    /// Datagrams that were not answered.
+    pub(crate) lost: u64,
     /// While messages were under way.
     pub(crate) elapsed: Duration,
     pub(crate) latency: Histogram,
@@ -66,46 +67,118 @@ impl Cost {
     pub(crate) fn add(&mut self, other: &Self) {
         self.cpu += other.cpu;
         self.messages += other.messages;
+        self.lost += other.lost;
         self.elapsed += other.elapsed;
         self.latency.merge(&other.latency);
     }
 }
 
+/// What a server's connections weigh, all together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weight {
+    pub(crate) connections: usize,
+    pub(crate) memory: Memory,
+    /// Lines of `/proc/PID/maps` that came with them.
+    pub(crate) mappings: u64,
+}
+
+enum Clients {
+    Churn,
+    Datagrams(Datagrams),
+    FanOut(FanOut),
+    PingPong(PingPong),
+}
+
 /// A running server and its clients.
 pub(crate) struct Subject {
     /// Before the server, so that its connections are closed before it is stopped.
-    clients: Option<PingPong>,
+    clients: Clients,
     process: ServerProcess,
     meter: Meter,
     server: Server,
 }
 
 impl Subject {
-    /// Starts a server and opens the connections that the work needs.
-    pub(crate) fn start(launcher: &Launcher, server: Server, work: Work) -> Result<Self> {
-        let mut subject = Self::without_clients(launcher, server)?;
-        if let Work::PingPong(connections) = work {
-            subject.clients = Some(subject.connect(connections)?);
-        }
+    /// Starts a server and opens the connections that the stage needs.
+    pub(crate) fn start(launcher: &Launcher, server: Server, stage: &Stage) -> Result<Self> {
+        let mut subject = Self::bare(launcher, server, stage.setup.service(), stage.loops)?;
+        subject.connect(stage.setup)?;
         Ok(subject)
     }
 
-    /// Starts a server.
-    pub(crate) fn without_clients(launcher: &Launcher, server: Server) -> Result<Self> {
-        let process = launcher.start(server)?;
+    /// Starts a server, which has no clients.
+    pub(crate) fn bare(
+        launcher: &Launcher,
+        server: Server,
+        service: Service,
+        loops: usize,
+    ) -> Result<Self> {
+        let process = launcher.start(server, service, loops)?;
         let meter = Meter::new(process.pid(), server.works_in_children());
         Ok(Self {
-            clients: None,
+            clients: Clients::Churn,
             process,
             meter,
             server,
         })
     }
 
-    /// Opens connections to the server.
-    pub(crate) fn connect(&self, connections: usize) -> Result<PingPong> {
-        PingPong::connect(self.process.address(), connections, 1, self.server.reply())
-            .doing(|| format!("load {}", self.server.name()))
+    /// Opens the connections of a setup, has each answered, and closes those that were open before.
+    pub(crate) fn connect(&mut self, setup: Setup) -> Result<()> {
+        let address = self.process.address();
+        let clients = match setup {
+            Setup::Churn => Ok(Clients::Churn),
+            Setup::Datagrams(sockets) => {
+                Datagrams::connect(address, sockets).map(Clients::Datagrams)
+            }
+            Setup::FanOut(members) => {
+                let wire = if self.server == Server::Nats {
+                    Wire::Nats
+                } else {
+                    Wire::Lines
+                };
+                let together = if members > JOIN_TOGETHER {
+                    JOIN_TOGETHER
+                } else {
+                    JOIN_TOGETHER_SMALL
+                };
+                FanOut::connect(address, wire, members, together).map(Clients::FanOut)
+            }
+            Setup::PingPong {
+                connections,
+                active,
+                shape,
+                ..
+            } => PingPong::connect(address, (connections, active), shape, self.reply())
+                .map(Clients::PingPong),
+        };
+        self.clients = clients.doing(|| format!("load {}", self.server.name()))?;
+        Ok(())
+    }
+
+    /// Opens connections that each echo one message, and tells what they weigh.
+    pub(crate) fn weigh(&mut self, setup: Setup) -> Result<Weight> {
+        // What is allocated once, for the first connection of all, is no connection's share.
+        self.connect(Setup::PingPong {
+            connections: 1,
+            active: 1,
+            shape: ONE_SMALL,
+            service: setup.service(),
+        })?;
+        self.clients = Clients::Churn;
+        self.meter.cpu_at_rest()?;
+        let (before, mappings) = (self.meter.memory()?, self.meter.mappings()?);
+        self.connect(setup)?;
+        self.meter.cpu_at_rest()?;
+        let after = self.meter.memory()?;
+        Ok(Weight {
+            connections: setup.connections(),
+            memory: Memory {
+                rss: after.rss.saturating_sub(before.rss),
+                pss: after.pss.saturating_sub(before.pss),
+            },
+            mappings: self.meter.mappings()?.saturating_sub(mappings),
+        })
     }
 
     /// What the server has used.
@@ -113,9 +186,14 @@ impl Subject {
         self.meter
     }
 
+    /// The id of the server's process.
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
     /// Closes the connections, stops the server and tells how long it took to end.
     pub(crate) fn stop(mut self) -> Result<Duration> {
-        drop(self.clients.take());
+        self.clients = Clients::Churn;
         self.process
             .stop()
             .doing(|| format!("stop {}", self.server.name()))
@@ -125,36 +203,55 @@ impl Subject {
     ///
     /// All messages of the slice are answered, and all threads of its connections gone, before the
     /// clock is read again, so that no work is left out and none is counted for another slice.
-    pub(crate) fn measure(&mut self, plan: &Plan) -> Result<Cost> {
+    pub(crate) fn measure(&mut self, act: &Act, plan: &Plan) -> Result<Cost> {
         let name = self.server.name();
-        self.load(plan.warm_up)
+        self.load(act, plan.warm_up)
             .doing(|| format!("warm up {name}"))?;
+        if self.server == Server::Engine(Engine::ReactorUring) && !self.meter.has_a_ring()? {
+            let text = "the reactor has no io_uring: it has fallen back to epoll";
+            return Err(Failure::new(text));
+        }
         let before = self.meter.cpu_at_rest()?;
-        let outcome = self.load(plan.slice).doing(|| format!("load {name}"))?;
+        let outcome = self
+            .load(act, plan.slice * act.length)
+            .doing(|| format!("load {name}"))?;
         let after = self.meter.cpu_at_rest()?;
         Ok(Cost {
             cpu: after.saturating_sub(before),
             messages: outcome.messages,
+            lost: outcome.lost,
             elapsed: outcome.elapsed,
             latency: outcome.latency,
         })
     }
 
-    fn load(&mut self, time: Duration) -> Result<Outcome> {
+    /// Drives the clients for a time.
+    pub(crate) fn load(&mut self, act: &Act, time: Duration) -> Result<Outcome> {
+        let mut span = Span {
+            time,
+            messages: u64::MAX,
+        };
         match &mut self.clients {
-            Some(clients) => clients.drive(Span {
-                time,
-                messages: u64::MAX,
-            }),
-            None => churn(
-                self.process.address(),
-                CHURN_CONCURRENCY,
-                Span {
-                    time,
-                    messages: CHURN_CONNECTIONS,
-                },
-                self.server.reply(),
-            ),
+            Clients::Churn => {
+                span.messages = CHURN_CONNECTIONS;
+                churn(
+                    self.process.address(),
+                    CHURN_CONCURRENCY,
+                    span,
+                    self.reply(),
+                )
+            }
+            Clients::Datagrams(sockets) => sockets.drive(span),
+            Clients::FanOut(members) => members.drive(act.window, span),
+            Clients::PingPong(connections) => connections.drive(span),
+        }
+    }
+
+    fn reply(&self) -> Reply {
+        if self.server.is_addressed() {
+            Reply::Addressed
+        } else {
+            Reply::Same
         }
     }
 }

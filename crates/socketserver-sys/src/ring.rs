@@ -155,14 +155,15 @@ impl Ring {
         self.push_without_memory(entry.build(), RECEIVE, token);
     }
 
-    /// Sends all of `payload` to a connected socket.
+    /// Sends `payload` to a connected socket, or as much of it as there is room for once there is any:
+    /// the completion tells how much, so that who waits can tell a slow peer from one that is stuck.
     ///
     /// There is no signal if the peer is gone, only an error.
     #[inline]
     pub fn send(&mut self, socket: BorrowedFd<'_>, payload: Payload, token: u64) {
         let (number, address, length) = self.sends.keep(payload, token);
         let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), address, length)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .flags(libc::MSG_NOSIGNAL)
             .build()
             .user_data(user_data(SEND, u64::from(number)));
         // SAFETY: the bytes are kept in `sends`, unchanged and in their place, until the send's only

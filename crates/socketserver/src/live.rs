@@ -128,6 +128,13 @@ impl Live {
         add(&self.gauges.bytes_out, bytes);
     }
 
+    /// Takes back bytes that were counted and not sent.
+    pub(crate) fn unsent(&self, bytes: usize) {
+        self.gauges
+            .bytes_out
+            .fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Counts bytes sent from an outbox, from any thread.
     pub(crate) fn sent_beside(&self, bytes: usize) {
         self.gauges

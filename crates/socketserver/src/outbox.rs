@@ -26,6 +26,7 @@ mod push;
 mod queue;
 pub(crate) mod turn;
 
+#[cfg(feature = "uring")]
 pub(crate) use flight::Flight;
 pub use overflow::{Overflow, PushError};
 

@@ -9,7 +9,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
-use super::exchange::{Exchange, Reply};
+use super::exchange::{Exchange, ONE_SMALL, Reply};
 use super::{Budget, Outcome, PATIENCE, Poller, Span};
 use crate::failure::{Doing, Failure, Result};
 use crate::histogram::Histogram;
@@ -75,6 +75,7 @@ pub(crate) fn churn(
     }
     Ok(Outcome {
         messages: connections,
+        lost: 0,
         elapsed: start.elapsed(),
         latency,
     })
@@ -137,7 +138,7 @@ impl Visit {
             .stream
             .local_addr()
             .doing(|| "tell a local address".into())?;
-        let mut exchange = Exchange::new(1, reply, local);
+        let mut exchange = Exchange::new(ONE_SMALL, reply, local);
         exchange.begin();
         // The send buffer of a new socket holds far more than one message.
         if !exchange.send(&self.stream)? {

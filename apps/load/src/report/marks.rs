@@ -2,105 +2,132 @@
 
 use super::Findings;
 use super::table::{NOTHING, Table};
-use crate::pairs::{Answer, Question};
+use crate::facts::{Fact, facts};
+use crate::marks::{Answer, Figure, QUESTIONS, Question, answers};
 use crate::statistics::Mark;
 
-/// Writes the section, and adds what could not be measured to `failures`.
-pub(crate) fn write(findings: &Findings, failures: &mut Vec<String>) -> String {
-    let mut table = Table::new([
-        "server ÷ server, work",
-        "µs/message",
-        "ratio: median",
-        "quartiles",
-        "range",
-        "control: median",
-        "control's spread",
-        "mark",
-        "verdict",
-    ]);
-    for (question, answer) in &findings.answers {
-        match answer {
-            Ok(answer) => table.row(mark_row(question, answer)),
-            Err(failure) => {
-                failures.push(format!("{}: {failure}", question.title));
-                table.row([question.title, "failed"]);
-            }
+/// Writes the section.
+pub(crate) fn write(findings: &Findings) -> String {
+    let mut reached = Vec::new();
+    let mut sections = Vec::new();
+    for question in &QUESTIONS {
+        let answers = answers(question, &findings.stages);
+        if answers.is_empty() {
+            continue;
         }
+        let mut table = Table::new([
+            "scenario",
+            "servers",
+            "µs",
+            "ratio: median",
+            "quartiles",
+            "control's spread",
+            "verdict",
+        ]);
+        for answer in &answers {
+            reached.push(is_reached(question, answer));
+            table.row(row(question, answer));
+        }
+        let mark = match question.mark {
+            Mark::AtMost(bound) => format!("≤ {bound:.2}"),
+            Mark::AtLeast(bound) => format!("≥ {bound:.2}"),
+        };
+        sections.push(format!("### {} {mark}\n\n{table}", question.title));
     }
+    let facts = facts(&findings.stages);
+    reached.extend(facts.iter().map(|fact| fact.is_reached));
+    if !facts.is_empty() {
+        sections.push(format!("### Figures\n\n{}", facts_table(&facts)));
+    }
+    let count = reached.iter().filter(|&&reached| reached).count();
     format!(
         "\
 ## Marks
 
-Ratios of processor time per message, by {} pairs.
-For each pair the servers are started anew and measured there and back (A B C C B A, every second pair from the other end); the ratio is that of the two sums.
-The control is the same ratio of a second instance of the bare loop to the first.
-The *control's spread* is the larger of half the distance between its quartiles and the distance of its median from 1.
-A mark `≤` is reached if the median ratio is at most the mark plus the control's spread; a mark `≥` has no tolerance.
+**{count} of {all} reached.**
 
-{table}",
-        findings.plan.pairs
+Ratios of processor time for each message unless the title says otherwise, by {rounds} pairs of measurements.
+The *control's spread* is how far a second instance of the lower server strays from the first: the larger of half the distance between the quartiles of their ratio, and the distance of its median from 1.
+Where the lower server is ours, the control is that of the raw epoll loop.
+A mark `≤` is reached if the median ratio is at most the mark plus the control's spread; a mark `≥` has no tolerance.
+*Better* and *cheapest* are decided in each scenario by the median, among those that were measured in every round.
+
+{sections}",
+        all = reached.len(),
+        rounds = findings.plan.rounds,
+        sections = sections.join("\n"),
     )
 }
 
-fn mark_row(question: &Question, answer: &Answer) -> Vec<String> {
-    let upper = answer
-        .upper_cost
-        .map_or(NOTHING.to_owned(), |cost| format!("{cost:.2}"));
-    let mut row = vec![
-        question.title.to_owned(),
-        format!("{upper} ÷ {:.2}", answer.lower_cost),
-    ];
-    row.extend(match &answer.ratios {
-        Some(ratios) => [
-            format!("**{:.3}**", ratios.median),
-            format!(
-                "{:.3} to {:.3}",
-                ratios.lower_quartile, ratios.upper_quartile
-            ),
-            format!("{:.3} to {:.3}", ratios.smallest, ratios.largest),
-        ],
-        None => [NOTHING; 3].map(str::to_owned),
-    });
-    row.extend(match &answer.control {
-        Some(control) => [
-            format!("{:.3}", control.median),
-            format!("{:.3}", control.stray_from_one()),
-        ],
-        None => [NOTHING; 2].map(str::to_owned),
-    });
-    row.push(match question.mark {
-        Mark::AtMost(bound) => format!("≤ {bound:.2}"),
-        Mark::AtLeast(bound) => format!("≥ {bound:.2}"),
-    });
-    row.push(match &answer.ratios {
-        Some(ratios) if question.mark.is_reached(ratios, answer.control.as_ref()) => {
-            "reached".to_owned()
-        }
-        Some(_) => "**not reached**".to_owned(),
-        None => NOTHING.to_owned(),
-    });
-    row
+fn facts_table(facts: &[Fact]) -> Table {
+    let mut table = Table::new(["what", "figure", "mark", "verdict"]);
+    for fact in facts {
+        let verdict = verdict(fact.is_reached).to_owned();
+        let cells = [&fact.title, &fact.figure, &fact.mark, &verdict];
+        table.row(cells.map(String::as_str));
+    }
+    table
+}
+
+fn is_reached(question: &Question, answer: &Answer) -> bool {
+    question
+        .mark
+        .is_reached(&answer.ratios, answer.control.as_ref())
+}
+
+fn verdict(is_reached: bool) -> &'static str {
+    if is_reached { "reached" } else { "**missed**" }
+}
+
+fn row(question: &Question, answer: &Answer) -> Vec<String> {
+    let figure = |value: f64| match question.figure {
+        Figure::Cpu => super::plot::digits(value),
+        Figure::P99 => super::table::thousands(value),
+    };
+    let spread = answer
+        .control
+        .as_ref()
+        .map_or(NOTHING.to_owned(), |control| {
+            format!("{:.3}", control.stray_from_one())
+        });
+    vec![
+        answer.act.to_owned(),
+        format!("{} ÷ {}", answer.upper.name(), answer.lower.name()),
+        format!(
+            "{} ÷ {}",
+            figure(answer.upper_figure),
+            figure(answer.lower_figure)
+        ),
+        format!("**{:.3}**", answer.ratios.median),
+        format!(
+            "{:.3} to {:.3}",
+            answer.ratios.lower_quartile, answer.ratios.upper_quartile
+        ),
+        spread,
+        verdict(is_reached(question, answer)).to_owned(),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pairs::QUESTIONS;
+    use crate::servers::{REACTORS, Server};
     use crate::statistics::Summary;
 
     #[test]
-    fn a_verdict_needs_a_measurement_of_ours() {
+    fn a_ratio_above_its_mark_is_missed_unless_the_control_strays_as_far() {
         let mut answer = Answer {
-            ratios: Summary::of(&[1.20]),
+            act: "100",
+            upper: REACTORS[0],
+            lower: Server::RawEpoll,
+            ratios: Summary::of(&[1.07]).unwrap(),
             control: Summary::of(&[1.01]),
-            upper_cost: Some(6.0),
-            lower_cost: 5.0,
+            upper_figure: 6.0,
+            lower_figure: 5.6,
         };
-        let verdict = |answer: &Answer| mark_row(&QUESTIONS[0], answer).pop();
-        assert_eq!(verdict(&answer).as_deref(), Some("**not reached**"));
-        answer.ratios = Summary::of(&[1.0]);
+        let verdict = |answer: &Answer| row(&QUESTIONS[0], answer).pop();
+        assert_eq!(verdict(&answer).as_deref(), Some("**missed**"));
+        answer.control = Summary::of(&[1.03]);
         assert_eq!(verdict(&answer).as_deref(), Some("reached"));
-        answer.ratios = None;
-        assert_eq!(verdict(&answer).as_deref(), Some(NOTHING));
     }
 }

@@ -80,8 +80,7 @@ pub enum Completion {
     Sent {
         /// Of the send.
         token: u64,
-        /// How many bytes were sent: fewer than all only if the connection failed, or the send was
-        /// cancelled, on the way.
+        /// How many bytes were sent; fewer than all if there was no room for more.
         result: io::Result<usize>,
         /// What was sent, to be used again.
         payload: Payload,

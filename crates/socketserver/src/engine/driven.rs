@@ -57,6 +57,8 @@ pub(crate) trait Driven: Send {
     fn take_output(&mut self, turn: &mut Turn) -> Option<Vec<u8>>;
     /// What was taken has been sent.
     fn landed(&mut self, result: io::Result<()>, turn: &mut Turn);
+    /// Only a part of what was taken has been sent; this is the rest.
+    fn landed_short(&mut self, rest: &[u8], turn: &mut Turn);
     fn outbox(&self) -> Option<&Outbox>;
     /// When the peer's silence ends it.
     fn idle_deadline(&self) -> Option<Moment>;

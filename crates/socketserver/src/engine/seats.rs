@@ -295,8 +295,7 @@ impl Seats {
 
 fn place(seat: u64) -> u32 {
     // The bits above are the generation's.
-    let place = (seat & ((1 << PLACE_BITS) - 1)) as u32;
-    place
+    (seat & ((1 << PLACE_BITS) - 1)) as u32
 }
 
 /// A moment in units of 4 ms, never 0; it wraps after half a year, and is compared within half that.

@@ -74,14 +74,12 @@ impl Outbox {
     }
 
     /// Notes what became of the last flight; tells whether more waits.
-    pub(crate) fn landed(&self, result: &io::Result<usize>) -> bool {
+    pub(crate) fn landed(&self, result: &io::Result<usize>, bytes: &[u8]) -> bool {
         let mut queue = lock(&self.0.queue);
         let was = std::mem::take(&mut queue.in_flight);
         let held = std::mem::take(&mut queue.held_bytes);
         queue.is_held = false;
-        if let Ok(sent) = *result
-            && (held == 0 || sent == held)
-        {
+        if let Ok(sent) = *result {
             self.0.live.sent_beside(sent);
             if held == 0 {
                 // The queue may have been cleared meanwhile.
@@ -91,6 +89,10 @@ impl Outbox {
                     .shared
                     .outbox_total
                     .fetch_sub(sent, Ordering::Relaxed);
+            } else if let Some(rest) = bytes.get(sent..)
+                && !rest.is_empty()
+            {
+                self.put_first(&mut queue, rest);
             }
         } else {
             queue.clear(&self.0.shared.outbox_total);
@@ -98,5 +100,25 @@ impl Outbox {
         }
         queue.looked_after = !queue.messages.is_empty();
         queue.looked_after
+    }
+
+    /// Has `rest`, the end of something whose beginning has been sent beside the queue, follow at once.
+    pub(crate) fn follow(&self, rest: &[u8]) {
+        let mut queue = lock(&self.0.queue);
+        self.put_first(&mut queue, rest);
+        queue.looked_after = true;
+    }
+
+    fn put_first(&self, queue: &mut Queue, rest: &[u8]) {
+        if queue.socket.is_none() {
+            return;
+        }
+        debug_assert_eq!(queue.sent, 0, "nothing of the queue has gone out meanwhile");
+        queue.messages.push_front(rest.into());
+        queue.bytes += rest.len();
+        // It is no message that could be dropped.
+        queue.first_follows = true;
+        let total = &self.0.shared.outbox_total;
+        total.fetch_add(rest.len(), Ordering::Relaxed);
     }
 }

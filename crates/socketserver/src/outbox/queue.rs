@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::Overflow;
 use crate::socket::Socket;
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(super) struct Queue {
     /// `None` once the connection has ended.
     pub(super) socket: Option<Arc<Socket>>,
     pub(super) messages: VecDeque<Arc<[u8]>>,
     /// How much of the first message has gone out.
     pub(super) sent: usize,
+    /// Whether the first message is the end of something whose beginning has gone out.
+    pub(super) first_follows: bool,
     /// Bytes that wait.
     pub(super) bytes: usize,
     /// Whether a loop looks after it.
@@ -35,6 +38,7 @@ impl Queue {
             socket: Some(socket),
             messages: VecDeque::new(),
             sent: 0,
+            first_follows: false,
             bytes: 0,
             looked_after: false,
             in_flight: 0,
@@ -53,7 +57,9 @@ impl Queue {
 
     /// Messages at the front that must stay where they are: a part of them is out, or may be.
     pub(super) fn started(&self) -> usize {
-        let mut left = self.in_flight.max(usize::from(self.sent > 0));
+        let mut left = self
+            .in_flight
+            .max(usize::from(self.sent > 0 || self.first_follows));
         let mut count = 0;
         for message in &self.messages {
             if left == 0 {
@@ -86,6 +92,7 @@ impl Queue {
             }
             sent -= left;
             self.sent = 0;
+            self.first_follows = false;
             self.messages.pop_front();
         }
     }
@@ -95,6 +102,7 @@ impl Queue {
         self.messages.clear();
         self.bytes = 0;
         self.sent = 0;
+        self.first_follows = false;
         self.in_flight = 0;
     }
 }

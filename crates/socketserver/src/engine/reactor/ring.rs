@@ -199,6 +199,7 @@ impl RingPort {
     /// A send is over.
     fn sent(&mut self, hall: &mut Hall, token: u64, result: io::Result<usize>, payload: Payload) {
         let seat = token & !OF_OUTBOX;
+        let goes_on = land(hall, seat, token != seat, result, &payload);
         if let Payload::Owned(mut bytes) = payload
             && bytes.capacity() <= KEPT_BYTES
             && self.outputs.len() < KEPT
@@ -206,25 +207,8 @@ impl RingPort {
             bytes.clear();
             self.outputs.push(bytes);
         }
-        let Some(slot) = hall.seats.get(seat) else {
+        if goes_on {
             return;
-        };
-        if token == seat {
-            if let (Ok(_), false) = (&result, slot.has(Mark::AwaitsLanding)) {
-                // It is told when it is called next; its memory would have to be fetched for this.
-                slot.mark(Mark::HasLanded, true);
-                return;
-            }
-            hall.call(seat, |driven, turn| {
-                driven.landed(result.map(drop), turn);
-                Wants::default()
-            });
-        } else {
-            let outbox = slot.driven.as_deref().and_then(|driven| driven.outbox());
-            let waits = outbox.is_some_and(|outbox| outbox.landed(&result));
-            if !waits && slot.has(Mark::Listens) && !slot.has(Mark::AwaitsRoom) {
-                return;
-            }
         }
         if let Some(outbox) = outbox_at(hall, seat) {
             self.take_off(hall, seat, &outbox);
@@ -283,6 +267,41 @@ impl RingPort {
 fn outbox_at(hall: &mut Hall, seat: u64) -> Option<Outbox> {
     let slot = hall.seats.get(seat)?;
     slot.driven.as_deref()?.outbox().cloned()
+}
+
+/// Tells the connection what has been sent, or leaves that for later; tells whether nothing else is
+/// to be done about it.
+fn land(
+    hall: &mut Hall,
+    seat: u64,
+    of_outbox: bool,
+    result: io::Result<usize>,
+    payload: &Payload,
+) -> bool {
+    let Some(slot) = hall.seats.get(seat) else {
+        return true;
+    };
+    if of_outbox {
+        let outbox = slot.driven.as_deref().and_then(|driven| driven.outbox());
+        let waits = outbox.is_some_and(|outbox| outbox.landed(&result, payload.bytes()));
+        return !waits && slot.has(Mark::Listens) && !slot.has(Mark::AwaitsRoom);
+    }
+    let count = *result.as_ref().unwrap_or(&0);
+    let rest = payload.bytes().get(count..).unwrap_or_default();
+    if result.is_ok() && rest.is_empty() && !slot.has(Mark::AwaitsLanding) {
+        // It is told when it is called next; its memory would have to be fetched for this.
+        slot.mark(Mark::HasLanded, true);
+        return true;
+    }
+    hall.call(seat, |driven, turn| {
+        if result.is_ok() && !rest.is_empty() {
+            driven.landed_short(rest, turn);
+        } else {
+            driven.landed(result.map(drop), turn);
+        }
+        Wants::default()
+    });
+    false
 }
 
 /// Notes whether the kernel goes on to receive.

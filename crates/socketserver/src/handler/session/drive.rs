@@ -131,6 +131,10 @@ impl<H: MessageHandler> Driven for Session<H> {
         }
     }
 
+    fn landed_short(&mut self, rest: &[u8], turn: &mut Turn) {
+        self.link.landed_short(rest, turn);
+    }
+
     fn outbox(&self) -> Option<&Outbox> {
         self.link.own_outbox()
     }

@@ -189,6 +189,20 @@ impl Link {
         }
     }
 
+    /// Only a part of what was taken for the kernel to send has been sent: `rest` follows first.
+    pub(crate) fn landed_short(&mut self, rest: &[u8], turn: &Turn) {
+        self.is_in_flight = false;
+        self.owes = true;
+        self.live().unsent(rest.len());
+        self.outbox(turn).follow(rest);
+        if let Some(outbox) = &self.outbox {
+            outbox.hold(false);
+        }
+        if let Some(extra) = &mut self.extra {
+            extra.stuck = None;
+        }
+    }
+
     /// The outbox, for others to push to; what was written goes before it.
     pub(crate) fn share_outbox(&mut self, turn: &mut Turn) -> io::Result<Outbox> {
         if socketserver_sys::fork::in_child() {
