@@ -28,7 +28,7 @@
 //!
 //! A [`RequestHandler`], as above, reads and writes, and waits where it must; it runs on every engine
 //! but event loops.
-//! A [`MessageHandler`] is given one whole message after another, as its [codec](codec) cuts them out,
+//! A [`MessageHandler`] is given one whole message after another, as its [codec] cuts them out,
 //! and never waits; it runs on every engine, and an idle connection of its costs neither a thread nor
 //! a buffer on [`Reactor`] and [`Pool`].
 //!
