@@ -1,11 +1,13 @@
-//! A server of messages: it answers every line in capitals, on event loops.
-//!
-//! Try it with `nc 127.0.0.1 9999`; the line `quit` ends the connection.
+//! Answers every line in capitals, on any engine: `cargo run -p socketserver --example shout`, then
+//! `nc 127.0.0.1 9999`; the line `quit` ends the connection.
 
 use std::io;
 
 use socketserver::codec::{Line, Lines};
-use socketserver::{Error, MessageHandler, Next, Peer, ReactorTcpServer};
+use socketserver::{
+    Builder, Engine, Error, Forking, MessageHandler, Next, Peer, Pool, Reactor, Sequential, Tcp,
+    Threading,
+};
 
 struct Shout;
 
@@ -21,9 +23,22 @@ impl MessageHandler for Shout {
     }
 }
 
+fn engine(name: &str) -> Box<dyn Engine> {
+    match name {
+        "sequential" => Box::new(Sequential),
+        "threading" => Box::new(Threading::default()),
+        "forking" => Box::new(Forking::default()),
+        "pool" => Box::new(Pool::default()),
+        _ => Box::new(Reactor::default()),
+    }
+}
+
 fn main() -> Result<(), Error> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:9999".into());
-    let mut server = ReactorTcpServer::bind(&address, || Shout)?;
-    println!("listening on {}", server.endpoints()[0]);
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let address = arguments.next();
+    let address = address.unwrap_or_else(|| "127.0.0.1:9999".to_owned());
+    let mut server = Builder::new(Tcp::default(), engine(&name)).bind(address, || Shout)?;
+    println!("listening on {}", server.local_address());
     server.serve_forever().map(drop)
 }

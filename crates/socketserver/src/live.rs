@@ -142,6 +142,11 @@ impl Live {
             .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Bytes received so far.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.gauges.bytes_in.load(Ordering::Relaxed)
+    }
+
     /// Bytes sent so far.
     pub(crate) fn bytes_out(&self) -> u64 {
         self.gauges.bytes_out.load(Ordering::Relaxed)

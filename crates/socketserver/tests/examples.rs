@@ -80,11 +80,18 @@ fn line(reader: &mut BufReader<TcpStream>) -> String {
 
 #[test]
 fn shout_answers_in_capitals_on_every_engine() {
-    for engine in ["sequential", "threading", "forking", "pool"] {
+    for engine in ["sequential", "threading", "forking", "pool", "reactor"] {
         let example = Example::start("shout", &[engine, "127.0.0.1:0"]);
         let mut client = example.connect();
         client.get_mut().write_all(b"hello\n").unwrap();
         assert_eq!(line(&mut client), "HELLO\n", "{engine}");
+        client
+            .get_mut()
+            .write_all(b"one\ntwo\nquit\nnever heard\n")
+            .unwrap();
+        assert_eq!(line(&mut client), "ONE\n", "{engine}");
+        assert_eq!(line(&mut client), "TWO\n", "{engine}");
+        assert_eq!(line(&mut client), "", "{engine}");
     }
 }
 

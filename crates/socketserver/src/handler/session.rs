@@ -318,7 +318,7 @@ impl<H: MessageHandler> Session<H> {
     fn wants(&mut self, turn: &mut Turn) -> Wants {
         self.end_pause(turn);
         let is_over = self.phase == Phase::Over;
-        let room = !is_over && self.link.check_output();
+        let room = !is_over && self.link.check_output(turn.now);
         let is_sending = is_over && self.link.is_sending();
         if room || is_sending {
             self.link.owes |= is_sending;
@@ -329,6 +329,8 @@ impl<H: MessageHandler> Session<H> {
                 (true, _) => Activity::Writing,
                 // It is about to be sent.
                 (false, false) => Activity::Busy,
+                // A thread that waits says so when its deadline stands.
+                (false, true) if turn.waiter.is_some() => Activity::Busy,
                 (false, true) => Activity::Reading,
             };
             self.link.live().now(activity);

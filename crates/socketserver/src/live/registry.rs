@@ -60,6 +60,8 @@ struct Seats {
     /// How many there are from each origin, and where each is from; kept only for the limit.
     origins: HashMap<Origin, usize>,
     origin_of: HashMap<u64, Origin>,
+    /// How many have left their seats, and their end has not been told yet.
+    leaving: usize,
     /// Whether the loop waits for a seat, and wants to be woken.
     awaited: bool,
     /// The tally of a drain, while there is one.
@@ -151,9 +153,10 @@ impl Registry {
         Some(Origin::of(peer, || socket.and_then(|socket| socket.user())))
     }
 
-    /// How many live.
+    /// How many live, or have ended without that having been told.
     pub(crate) fn count(&self) -> usize {
-        lock(&self.seats).live.len()
+        let seats = lock(&self.seats);
+        seats.live.len() + seats.leaving
     }
 
     /// What is known of all that live, the oldest first.
@@ -227,9 +230,10 @@ impl Registry {
     fn leave(&self, ticket: &Ticket) {
         let live = &ticket.live;
         let reason = live.reason(ticket.outcome);
-        let wake = {
+        {
             let mut seats = lock(&self.seats);
             seats.live.remove(live.id);
+            seats.leaving += 1;
             if let Some(origin) = seats.origin_of.remove(&live.id)
                 && let Some(count) = seats.origins.get_mut(&origin)
             {
@@ -245,8 +249,7 @@ impl Registry {
                     _ => report.finished += 1,
                 }
             }
-            std::mem::take(&mut seats.awaited) || seats.drain.is_some()
-        };
+        }
         // The socket closes with the last who holds it.
         *lock(&live.reach) = Reach::Nothing;
         self.telemetry.emit(&Event::Ended {
@@ -257,7 +260,12 @@ impl Registry {
             bytes_out: live.gauges.bytes_out.load(Ordering::Relaxed),
             duration: self.clock.moment().since(live.started),
         });
-        if wake {
+        // Only now: a drain that is over has told of everybody.
+        let mut seats = lock(&self.seats);
+        seats.leaving -= 1;
+        let wakes = std::mem::take(&mut seats.awaited) || seats.drain.is_some();
+        drop(seats);
+        if wakes {
             self.waker.wake();
         }
     }

@@ -143,7 +143,8 @@ impl Link {
 
     /// When the silence of its peer ends it.
     pub(crate) fn idle_deadline(&self) -> Option<Moment> {
-        if self.is_paused || self.is_full() {
+        if self.is_paused || self.owes {
+            // Whoever has something to read is watched by the write timeout.
             return None;
         }
         let own = self.peek().and_then(|extra| extra.idle_timeout);

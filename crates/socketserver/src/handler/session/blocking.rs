@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::Session;
+use crate::clock::Moment;
 use crate::engine::{Driven, Wants};
 use crate::handler::MessageHandler;
 use crate::live::{Activity, Alarm};
@@ -100,6 +101,7 @@ impl<H: MessageHandler> Session<H> {
         let mut buffer = vec![0; CHUNK];
         turn.now = self.now();
         let mut wants = self.open(turn);
+        let mut is_silent = false;
         loop {
             self.link.flush_waiting(turn)?;
             if wants.is_over {
@@ -107,6 +109,7 @@ impl<H: MessageHandler> Session<H> {
             }
             if self.link.is_paused {
                 wants = self.wait_for_resume(waiter, alone, turn)?;
+                is_silent = false;
                 continue;
             }
             if !wants.input {
@@ -115,30 +118,45 @@ impl<H: MessageHandler> Session<H> {
                 wants = self.attend(turn);
                 continue;
             }
-            wants = self.wait_for_input(waiter, &mut told, &mut buffer, turn)?;
+            let received = self.link.live().bytes_in();
+            let first = self.patience(waiter, is_silent, turn);
+            wants = self.wait_for_input(waiter, first, &mut told, &mut buffer, turn)?;
+            is_silent = self.link.live().bytes_in() == received;
         }
     }
 
-    fn now(&self) -> crate::clock::Moment {
+    fn now(&self) -> Moment {
         self.link.site.server.shared().clock.moment()
     }
 
-    /// How long to wait for input, by the deadlines that there are.
-    fn patience(&self, turn: &Turn) -> Option<Duration> {
-        let idle = self.link.idle_deadline();
-        let idle = idle.map(|deadline| deadline.since(turn.now));
-        let other = self.deadline().map(|deadline| deadline.since(turn.now));
-        [idle, other].into_iter().flatten().min()
+    /// Until when to wait for input, by the deadlines that there are; `is_silent` if nothing has come
+    /// since it was last asked.
+    fn patience(&mut self, waiter: &Waiter, is_silent: bool, turn: &mut Turn) -> Option<Moment> {
+        let other = self.deadline();
+        // Where the kernel counts, and only silence, its whole time is waited and no clock is read.
+        let is_plain = matches!(waiter, Waiter::Blocking) && other.is_none();
+        if !is_plain {
+            turn.now = self.now();
+        }
+        if !is_silent {
+            // Neither what the handler took nor what the peer took to read is the peer's silence.
+            self.link.active = turn.now;
+        }
+        [self.link.idle_deadline(), other]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn wait_for_input(
         &mut self,
         waiter: &Waiter,
+        first: Option<Moment>,
         told: &mut Option<Duration>,
         buffer: &mut [u8],
         turn: &mut Turn,
     ) -> io::Result<Wants> {
-        let timeout = self.patience(turn);
+        let timeout = first.map(|first| first.since(turn.now));
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Ok(self.attend(turn));
         }
@@ -147,7 +165,10 @@ impl<H: MessageHandler> Session<H> {
             *told = timeout;
         }
         // Who sees it reading may count on the deadline to stand.
-        let deadline = waiter.deadline(timeout);
+        let deadline = match waiter {
+            Waiter::Blocking => None,
+            Waiter::Polled(polled) => first.and_then(|first| polled.clock.instant(first)),
+        };
         self.link.live().now(Activity::Reading);
         let received = self.link.socket.receive(buffer, waiter, deadline);
         turn.now = self.now();
@@ -156,8 +177,8 @@ impl<H: MessageHandler> Session<H> {
             Ok(Received::Bytes(count)) => Ok(self.receive(&buffer[..count], turn)),
             Ok(Received::TimedOut) => {
                 // The kernel's clock and ours may differ by a little.
-                if let Some(timeout) = timeout.filter(|_| matches!(waiter, Waiter::Blocking)) {
-                    turn.now = turn.now.max(self.link.active.after(timeout));
+                if let (Waiter::Blocking, Some(first)) = (waiter, first) {
+                    turn.now = turn.now.max(first);
                 }
                 Ok(self.attend(turn))
             }

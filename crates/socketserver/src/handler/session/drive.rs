@@ -84,7 +84,7 @@ impl<H: MessageHandler> Driven for Session<H> {
         }
         // One without an outbox has nothing that could have held it up.
         let was_full = self.link.own_outbox().is_some();
-        if self.link.check_output() {
+        if self.link.check_output(turn.now) {
             self.link.watch_output(turn.now);
         }
         if let Some(reason) = self.link.live().cut_reason() {

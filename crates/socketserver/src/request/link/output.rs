@@ -244,21 +244,31 @@ impl Link {
     }
 
     /// Looks after what has become of the output; tells whether some waits.
-    pub(crate) fn check_output(&mut self) -> bool {
+    pub(crate) fn check_output(&mut self, now: Moment) -> bool {
         let Some(outbox) = &self.outbox else {
-            return self.is_in_flight && self.owes;
+            if !self.is_in_flight {
+                self.owes_nothing(now);
+            }
+            return self.owes;
         };
         let waits = outbox.queued_bytes() > 0;
         if !waits {
-            self.owes = false;
             if !self.is_shared && outbox.is_at_rest() {
                 self.outbox = None;
             }
             if let Some(extra) = &mut self.extra {
                 extra.stuck = None;
             }
+            self.owes_nothing(now);
         }
         waits
+    }
+
+    /// What the handler wrote has gone out: its peer was not silent, but busy reading.
+    fn owes_nothing(&mut self, now: Moment) {
+        if std::mem::take(&mut self.owes) {
+            self.active = self.active.max(now);
+        }
     }
 
     /// Has the write timeout begin, unless it has.

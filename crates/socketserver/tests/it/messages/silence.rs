@@ -69,6 +69,7 @@ sentences! {
         let mut client = play.connect();
         for _ in 0..3 {
             assert_eq!(ask(&mut client, "on\n"), "on\n");
+            until("it waits", || play.only().activity == Activity::Reading);
             play.time.advance(HOUR * 3 / 4);
             a_moment();
         }
@@ -141,10 +142,10 @@ sentences! {
             client.read_exact(piece).unwrap();
             a_moment();
             assert_eq!(play.record.ends(), [], "{kind:?}");
-            play.time.advance(HOUR * 2 / 5);
+            play.time.advance(HOUR / 5);
             a_moment();
         }
-        // It has been silent for twelve hours, but it was busy reading.
+        // It has been silent for six hours, but it was busy reading.
         assert_eq!(play.record.ends(), [], "{kind:?}");
         client.write_all(b"x\n").unwrap();
         client.read_exact(&mut left[..100_000]).unwrap();

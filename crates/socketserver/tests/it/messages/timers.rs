@@ -38,6 +38,13 @@ fn obey(stage: Stage) -> super::Play {
     })
 }
 
+/// The connection waits for input, and its deadline stands.
+fn waits(play: &super::Play) {
+    until("it waits", || {
+        play.only().activity == socketserver::Activity::Reading
+    });
+}
+
 /// Time for what must not happen.
 fn a_moment() {
     thread::sleep(Duration::from_millis(5));
@@ -173,9 +180,11 @@ sentences! {
         let play = obey(Stage::new(kind).by_hand().limits(limits));
         let mut client = play.connect();
         assert_eq!(ask(&mut client, "i\n"), "i\n");
+        waits(&play);
         play.time.advance(HOUR / 2);
         a_moment();
         assert_eq!(ask(&mut client, "x\n"), "x\n");
+        waits(&play);
         play.time.advance(HOUR * 3 / 4);
         a_moment();
         assert_eq!(play.record.ends(), [], "{kind:?}: it has spoken since");
@@ -196,6 +205,7 @@ sentences! {
         assert_eq!(play.record.ends(), [], "{kind:?}");
         // And take that back.
         assert_eq!(ask(&mut client, "i\n"), "i\n");
+        waits(&play);
         play.time.advance(HOUR);
         assert_eq!(rest(&mut client).unwrap(), b"", "{kind:?}");
         drop(client);
