@@ -22,20 +22,50 @@
 //! ```
 //!
 //! This is what Python's `socketserver` module is to Python.
-//! It is synchronous: a handler reads and writes, and waits where it must.
-//! For `async` handlers use something else.
+//! It is synchronous: there is no `async` in it or underneath.
+//!
+//! # Two kinds of handler
+//!
+//! A [`RequestHandler`], as above, reads and writes, and waits where it must; it runs on every engine
+//! but event loops.
+//! A [`MessageHandler`] is given one whole message after another, as its [codec] cuts them out,
+//! and never waits; it runs on every engine, and an idle connection of its costs neither a thread nor
+//! a buffer on [`Reactor`] and [`Pool`].
+//!
+//! ```
+//! use socketserver::codec::{Line, Lines};
+//! use socketserver::{Error, MessageHandler, Next, Peer, ReactorTcpServer};
+//! use std::io;
+//!
+//! struct Shout;
+//!
+//! impl MessageHandler for Shout {
+//!     type Codec = Lines;
+//!     fn handle(&mut self, line: Line<'_>, peer: &mut Peer<'_>) -> io::Result<Next> {
+//!         peer.write(&line.raw().to_ascii_uppercase())?;
+//!         Ok(Next::Continue)
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Error> {
+//!     let mut server = ReactorTcpServer::bind("127.0.0.1:0", || Shout)?;
+//! #   server.handle().shutdown();
+//!     server.serve_forever().map(drop)
+//! }
+//! ```
 //!
 //! # Three things that never mix
 //!
 //! | transport: what is listened on | engine: who runs a request | handler: what is done with it |
 //! |---|---|---|
 //! | [`Tcp`] | [`Sequential`]: the thread that serves | [`RequestHandler`]: `setup`, `handle`, `finish` |
-//! | [`Udp`] | [`Threading`]: a thread each | |
+//! | [`Udp`] | [`Threading`]: a thread each | [`MessageHandler`]: the same, one message at a time |
 //! | [`UnixStream`] | [`Forking`]: a child process each | |
 //! | [`UnixDatagram`] | [`Pool`]: one of *n* threads | |
+//! | | [`Reactor`]: one of *n* event loops | |
 //!
 //! [`Server<Transport, Engine>`](Server) joins them, and aliases name the pairs as Python does:
-//! [`TcpServer`], [`ThreadingUnixStreamServer`], [`ForkingUdpServer`] and so on.
+//! [`TcpServer`], [`ThreadingUnixStreamServer`], [`ReactorUdpServer`] and so on.
 //! A [`Builder`] sets limits, hooks and whatever else there is to set; an engine can also be chosen at
 //! run time, by one value.
 //!
@@ -55,6 +85,11 @@
 //! Handlers are isolated by catching panics, so a program built with `panic = "abort"` gives that up.
 //!
 //! Linux only, for now: it stands on epoll, eventfd and pidfd.
+//!
+//! # Features
+//!
+//! `uring`: event loops can be driven by io_uring ([`Driver::Uring`]); without it, and where the kernel
+//! does not allow it, they are driven by epoll.
 
 #![forbid(unsafe_code)]
 // What only the ring uses is compiled without it, too, so that it cannot rot.

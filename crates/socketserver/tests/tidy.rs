@@ -297,7 +297,7 @@ fn the_names_in_the_glossary_exist_in_the_code() {
 
 #[test]
 fn every_public_name_of_pythons_module_has_a_row() {
-    let page = read(&repository().join("docs/guide/10-coming-from-python.md"));
+    let page = read(&repository().join("docs/guide/11-coming-from-python.md"));
     let named: BTreeSet<&str> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
@@ -308,7 +308,7 @@ fn every_public_name_of_pythons_module_has_a_row() {
         .filter(|name| !named.contains(name))
         .map(|name| format!("{name} has no row"))
         .collect();
-    report("docs/guide/10-coming-from-python.md", &missing);
+    report("docs/guide/11-coming-from-python.md", &missing);
 }
 
 #[test]
@@ -328,25 +328,25 @@ fn the_guide_names_every_limit_reason_event_hook_and_option() {
     }
     let pages = [
         (
-            "06-limits-and-timeouts.md",
+            "07-limits-and-timeouts.md",
             of("limits.rs", "struct Limits"),
         ),
         (
-            "06-limits-and-timeouts.md",
+            "07-limits-and-timeouts.md",
             of("telemetry.rs", "enum EndReason"),
         ),
-        ("08-hooks-and-events.md", of("telemetry.rs", "enum Event")),
-        ("08-hooks-and-events.md", of("hooks.rs", "trait Hooks")),
+        ("09-hooks-and-events.md", of("telemetry.rs", "enum Event")),
+        ("09-hooks-and-events.md", of("hooks.rs", "trait Hooks")),
         (
-            "07-shutdown.md",
+            "08-shutdown.md",
             of("live/registry.rs", "struct DrainReport"),
         ),
-        ("07-shutdown.md", of("server.rs", "enum Handled")),
+        ("08-shutdown.md", of("server.rs", "enum Handled")),
         (
-            "05-many-to-many.md",
+            "06-many-to-many.md",
             of("outbox/overflow.rs", "enum Overflow"),
         ),
-        ("11-the-command.md", options),
+        ("12-the-command.md", options),
     ];
     let mut violations = Vec::new();
     for (page, names) in pages {

@@ -98,7 +98,7 @@ fn all() -> Outcome {
         "StreamRequestHandler",
         "DatagramRequestHandler",
     ];
-    let page = "docs/guide/10-coming-from-python.md";
+    let page = "docs/guide/11-coming-from-python.md";
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .join(page);
