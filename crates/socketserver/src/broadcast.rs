@@ -153,6 +153,8 @@ impl Broadcast {
             let text = "a forked child shares no memory: nobody would hear it";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
+        // Or else what `first` pushes would send it, and lock another set while this one is locked.
+        turn::settle_broadcasts();
         let mut members = lock(&self.0.members);
         self.0.flush(&mut members);
         first();

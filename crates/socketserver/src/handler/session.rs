@@ -348,13 +348,17 @@ impl<H: MessageHandler> Session<H> {
     /// When to attend to it for another reason than silence.
     fn deadline(&self) -> Option<Moment> {
         self.link.peek()?;
+        if self.phase == Phase::Over {
+            return self.link.stuck_deadline();
+        }
         self.link.deadline(self.quiet_after())
     }
 
     /// Calls `tick` if it is time.
     fn wake(&mut self, turn: &mut Turn) {
         let at = self.link.peek().and_then(|extra| extra.wake_at);
-        if self.phase != Phase::Open || at.is_none_or(|at| at > turn.now) {
+        let is_heard = matches!(self.phase, Phase::Open | Phase::Ending);
+        if !is_heard || at.is_none_or(|at| at > turn.now) {
             return;
         }
         self.link.extra().wake_at = None;

@@ -182,9 +182,14 @@ impl Link {
         if extra.idle_timeout.is_some() {
             add(self.idle_deadline());
         }
-        let stuck = extra.stuck.zip(self.limits().write_timeout);
-        add(stuck.map(|((since, _), timeout)| since.after(timeout)));
+        add(self.stuck_deadline());
         first
+    }
+
+    /// When what the handler wrote will have been stuck for too long.
+    pub(crate) fn stuck_deadline(&self) -> Option<Moment> {
+        let stuck = self.peek()?.stuck.zip(self.limits().write_timeout);
+        stuck.map(|((since, _), timeout)| since.after(timeout))
     }
 
     /// Whether the message that has begun has taken too long.

@@ -14,6 +14,7 @@ use socketserver::{
 use crate::support::{Record, bounded, read_line, until, within};
 
 mod broadcasts;
+mod corners;
 mod flushing;
 mod framing;
 mod lifecycle;
@@ -52,7 +53,8 @@ impl Kind {
 }
 
 /// Makes of each sentence a trial for each engine; with `parallel`, for each that serves several
-/// connections at once; with `seated`, for each whose handlers never wait for a peer.
+/// connections at once; with `several`, for each that calls several handlers at once; with `seated`, for
+/// each whose handlers never wait for a peer.
 macro_rules! sentences {
     (@ $engines:tt $($(#[$meta:meta])* fn $name:ident($kind:ident) $body:block)*) => {$(
         $(#[$meta])*
@@ -69,6 +71,9 @@ macro_rules! sentences {
     };
     (seated: $($rest:tt)*) => {
         crate::messages::sentences!(@ [pool: Pool, reactor: Reactor, two_loops: TwoLoops, ring: Ring] $($rest)*);
+    };
+    (several: $($rest:tt)*) => {
+        crate::messages::sentences!(@ [threading: Threading, pool: Pool, two_loops: TwoLoops, ring: Ring] $($rest)*);
     };
     (reactor: $($rest:tt)*) => {
         crate::messages::sentences!(@ [reactor: Reactor, two_loops: TwoLoops, ring: Ring] $($rest)*);
