@@ -289,6 +289,12 @@ impl Own {
     }
 }
 
+/// Whether the first loop is on this thread.
+fn is_here(run: &Run) -> bool {
+    let number = run.inboxes.first().map(|inbox| inbox.number());
+    OWN.with_borrow(|owns| owns.iter().any(|(it, _)| Some(*it) == number))
+}
+
 /// Starts a loop on a thread of its own.
 fn start_loop(
     driver: Driver,
@@ -348,8 +354,14 @@ impl Engine for Reactor {
     fn start(&self) -> io::Result<()> {
         let made = {
             let mut run = lock(&self.run);
-            if !run.inboxes.is_empty() {
+            if !run.inboxes.is_empty() && is_here(&run) {
                 return Ok(());
+            }
+            if !run.inboxes.is_empty() {
+                // A start that led to no run was on another thread, which has that loop.
+                drop(run);
+                self.end();
+                run = lock(&self.run);
             }
             self.make_loops(&mut run)
         };
@@ -367,7 +379,8 @@ impl Engine for Reactor {
         }
         let mut run = lock(&self.run);
         self.start_watchdog(&mut run, &task);
-        let least = run.inboxes.iter().enumerate();
+        let live = run.inboxes.iter().enumerate();
+        let least = live.filter(|(_, inbox)| !inbox.is_shut());
         let Some((number, inbox)) = least.min_by_key(|(_, inbox)| inbox.load()) else {
             return Err(io::Error::other("the reactor does not serve"));
         };

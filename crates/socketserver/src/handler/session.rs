@@ -11,7 +11,7 @@ use crate::codec::{Codec, Decoded, Input};
 use crate::engine::Wants;
 use crate::error::{Error, Step, Stop, catch, is_stop};
 use crate::handler::{MakeSession, MessageHandler, Next};
-use crate::live::Activity;
+use crate::live::{Activity, Alarm};
 use crate::request::{Extra, Link, Peer, cut_error};
 use crate::telemetry::EndReason;
 use crate::turn::Turn;
@@ -372,8 +372,8 @@ impl<H: MessageHandler> Session<H> {
         while self.link.is_paused && self.phase != Phase::Over {
             if !self.link.peek().is_none_or(Extra::is_pause_over) {
                 self.link.live().now(Activity::Busy);
-                let alarm = Arc::clone(&turn.conductor);
-                self.link.live().guard(alarm, self.link.seat);
+                let alarm: Arc<dyn Alarm> = turn.conductor.clone();
+                self.link.live().guard(&alarm, self.link.seat);
                 return;
             }
             self.link.is_paused = false;
