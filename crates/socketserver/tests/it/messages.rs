@@ -52,7 +52,7 @@ impl Kind {
 }
 
 /// Makes of each sentence a trial for each engine; with `parallel`, for each that serves several
-/// connections at once; with `seated`, for each whose handlers never wait for a peer.
+/// connections at once; with `reactor`, for each that has event loops.
 macro_rules! sentences {
     (@ $engines:tt $($(#[$meta:meta])* fn $name:ident($kind:ident) $body:block)*) => {$(
         $(#[$meta])*
@@ -66,9 +66,6 @@ macro_rules! sentences {
     )*};
     (parallel: $($rest:tt)*) => {
         crate::messages::sentences!(@ [threading: Threading, pool: Pool, reactor: Reactor, two_loops: TwoLoops, ring: Ring] $($rest)*);
-    };
-    (seated: $($rest:tt)*) => {
-        crate::messages::sentences!(@ [pool: Pool, reactor: Reactor, two_loops: TwoLoops, ring: Ring] $($rest)*);
     };
     (reactor: $($rest:tt)*) => {
         crate::messages::sentences!(@ [reactor: Reactor, two_loops: TwoLoops, ring: Ring] $($rest)*);
