@@ -1,7 +1,7 @@
 //! The `io_uring` driver: the kernel receives into buffers that it is lent and sends what it is given,
 //! and one system call a turn tells and asks for everything.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
@@ -43,8 +43,11 @@ pub(super) struct RingPort {
     beside: Beside,
     /// A completion that was taken too early.
     next: Option<Completion>,
-    /// What came in beyond what is read in a turn.
+    /// What has waited since the last turn, and what is to wait for the next.
+    waiting: VecDeque<Completion>,
     later: VecDeque<Completion>,
+    /// Who has been heard after enough had been read.
+    heard: HashSet<u64>,
     /// Bytes that have been read in this turn.
     read: usize,
     /// Who is to receive again once there are buffers.
@@ -97,7 +100,9 @@ impl EventLoop<RingPort> {
                 ring,
                 beside: Beside::Unknown,
                 next: None,
+                waiting: VecDeque::new(),
                 later: VecDeque::new(),
+                heard: HashSet::new(),
                 read: 0,
                 starved: Vec::new(),
                 flights: Vec::new(),
@@ -110,16 +115,17 @@ impl EventLoop<RingPort> {
 impl RingPort {
     /// The next thing to see to in this turn.
     ///
-    /// Once enough has been read in it, what has come in waits, in its order, while what has been sent
-    /// is heard of: who floods must not fill the outboxes of others faster than they are emptied.
+    /// Once enough has been read in it, each connection is heard once more, and what else has come in
+    /// waits, in its order, while what has been sent is heard of: who floods must not keep others
+    /// waiting, nor fill their outboxes faster than they are emptied.
     fn next(&mut self) -> Option<Completion> {
-        if self.read < TURN {
-            let waiting = self.later.pop_front().or_else(|| self.next.take());
-            return waiting.or_else(|| self.ring.next());
-        }
         loop {
-            let completion = self.next.take().or_else(|| self.ring.next())?;
-            if !is_input(&completion) {
+            let waiting = self.waiting.pop_front().or_else(|| self.next.take());
+            let completion = waiting.or_else(|| self.ring.next())?;
+            let Some(token) = input_token(&completion).filter(|_| self.read >= TURN) else {
+                return Some(completion);
+            };
+            if self.heard.insert(token & !ODD) {
                 return Some(completion);
             }
             self.later.push_back(completion);
@@ -190,7 +196,7 @@ impl RingPort {
     fn received(&mut self, hall: &mut Hall, token: u64, buffer: Buffer, armed: bool) {
         let mut wants = self.hand_over(hall, token, buffer, armed);
         loop {
-            if self.read >= TURN || !self.later.is_empty() || self.next.is_some() {
+            if self.read >= TURN || !self.waiting.is_empty() || self.next.is_some() {
                 break;
             }
             match self.ring.next() {
@@ -299,15 +305,15 @@ impl RingPort {
     }
 }
 
-/// Whether it is of a receive, of which the order counts.
-fn is_input(completion: &Completion) -> bool {
-    matches!(
-        completion,
-        Completion::Received { .. }
-            | Completion::Ended { .. }
-            | Completion::ReceiveFailed { .. }
-            | Completion::Cancelled { .. }
-    )
+/// The token of a receive that it is of: the order of these counts.
+fn input_token(completion: &Completion) -> Option<u64> {
+    match completion {
+        Completion::Received { token, .. }
+        | Completion::Ended { token, .. }
+        | Completion::ReceiveFailed { token, .. }
+        | Completion::Cancelled { token, .. } => Some(*token),
+        _ => None,
+    }
 }
 
 fn outbox_at(hall: &mut Hall, seat: u64) -> Option<Outbox> {
@@ -408,6 +414,8 @@ impl Port for RingPort {
         let has_more = self.next.is_some() || !self.later.is_empty();
         let timeout = hall.timeout(has_more, timeout);
         self.read = 0;
+        self.heard.clear();
+        std::mem::swap(&mut self.waiting, &mut self.later);
         hall.watched.sleeps();
         self.ring.wait(timeout)?;
         hall.watched.wakes();
