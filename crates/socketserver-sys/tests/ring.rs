@@ -210,7 +210,8 @@ fn fill(stream: &TcpStream) -> usize {
     stream.set_nonblocking(true).unwrap();
     let mut count = 0;
     let mut stream = stream;
-    while let Ok(more) = stream.write(&[b'x'; 65_536]) {
+    let block = vec![b'x'; 65_536];
+    while let Ok(more) = stream.write(&block) {
         count += more;
     }
     count

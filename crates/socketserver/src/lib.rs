@@ -88,7 +88,7 @@
 //!
 //! # Features
 //!
-//! `uring`: event loops can be driven by io_uring ([`Driver::Uring`]); without it, and where the kernel
+//! `uring`: event loops can be driven by `io_uring` ([`Driver::Uring`]); without it, and where the kernel
 //! does not allow it, they are driven by epoll.
 
 #![forbid(unsafe_code)]

@@ -224,13 +224,13 @@ impl Live {
     }
 
     /// Has `alarm` told of a cut: nobody looks at the socket for a while.
-    pub(crate) fn guard(&self, alarm: Arc<dyn Alarm>, seat: u64) {
+    pub(crate) fn guard(&self, alarm: &Arc<dyn Alarm>, seat: u64) {
         let mut reach = lock(&self.reach);
         if let Reach::Socket(socket) = &*reach {
             let socket = Arc::clone(socket);
             *reach = Reach::Guarded(Box::new(Guarded {
                 socket,
-                alarm: Arc::clone(&alarm),
+                alarm: Arc::clone(alarm),
                 seat,
             }));
             drop(reach);

@@ -17,13 +17,13 @@ use crate::live::lock;
 mod epoll;
 mod event_loop;
 mod inbox;
+mod own;
 #[cfg(feature = "uring")]
 mod ring;
 mod watchdog;
 
-use epoll::EpollPort;
-use event_loop::EventLoop;
 use inbox::{Inbox, Post};
+use own::{Own, available, start_loop};
 use watchdog::{Dog, Watched};
 
 /// How long a stopping reactor waits for its loops to end; they have nothing left to do.
@@ -105,24 +105,6 @@ impl std::fmt::Debug for Run {
             .field("loops", &self.inboxes.len())
             .finish_non_exhaustive()
     }
-}
-
-/// The loop of a thread, whichever its driver.
-enum Own {
-    Epoll(Box<EventLoop<EpollPort>>),
-    #[cfg(feature = "uring")]
-    Ring(Box<EventLoop<ring::RingPort>>),
-}
-
-/// Does the same with the loop, whichever it is.
-macro_rules! either {
-    ($own:expr, $it:ident => $call:expr) => {
-        match $own {
-            Own::Epoll($it) => $call,
-            #[cfg(feature = "uring")]
-            Own::Ring($it) => $call,
-        }
-    };
 }
 
 thread_local! {
@@ -260,80 +242,10 @@ impl Reactor {
     }
 }
 
-impl Own {
-    fn new(driver: Driver, inbox: &Arc<Inbox>, watched: &Arc<Watched>) -> io::Result<Self> {
-        #[cfg(feature = "uring")]
-        if driver == Driver::Uring {
-            let it = EventLoop::<ring::RingPort>::new(inbox, watched)?;
-            return Ok(Self::Ring(Box::new(it)));
-        }
-        let _ = driver;
-        let it = EventLoop::<EpollPort>::new(inbox, watched)?;
-        Ok(Self::Epoll(Box::new(it)))
-    }
-
-    fn run(self) {
-        either!(self, it => it.run());
-    }
-
-    fn run_beside(&mut self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<()> {
-        either!(self, it => it.run_beside(fd, timeout))
-    }
-
-    fn admit(&mut self, task: Task) -> io::Result<()> {
-        either!(self, it => it.admit_here(task))
-    }
-
-    fn end(mut self) {
-        either!(&mut self, it => it.end());
-    }
-}
-
-/// Starts a loop on a thread of its own.
-fn start_loop(
-    driver: Driver,
-    number: usize,
-    inbox: &Arc<Inbox>,
-    watched: &Arc<Watched>,
-) -> io::Result<JoinHandle<()>> {
-    let (inbox, watched) = (Arc::clone(inbox), Arc::clone(watched));
-    let (tell, told) = std::sync::mpsc::sync_channel(1);
-    let thread = thread::Builder::new()
-        .name(format!("loop-{}", number + 1))
-        .spawn(move || match Own::new(driver, &inbox, &watched) {
-            Ok(own) => {
-                let _ = tell.send(Ok(()));
-                own.run();
-            }
-            Err(error) => {
-                let _ = tell.send(Err(error));
-            }
-        })?;
-    told.recv()
-        .unwrap_or_else(|_| Err(io::Error::other("the loop did not start")))?;
-    Ok(thread)
-}
-
-/// The driver to use: the one that was asked for, if it can be had here.
-fn available(driver: Driver) -> Driver {
-    if driver == Driver::Uring
-        && let Err(error) = try_ring()
-    {
-        tracing::warn!(%error, "io_uring cannot be used here: the reactor uses epoll");
-        return Driver::Epoll;
-    }
-    driver
-}
-
-#[cfg(feature = "uring")]
-fn try_ring() -> io::Result<()> {
-    ring::try_out()
-}
-
-#[cfg(not(feature = "uring"))]
-fn try_ring() -> io::Result<()> {
-    let text = "this program was built without the feature `uring`";
-    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+/// Whether the first loop is on this thread.
+fn is_here(run: &Run) -> bool {
+    let number = run.inboxes.first().map(|inbox| inbox.number());
+    OWN.with_borrow(|owns| owns.iter().any(|(it, _)| Some(*it) == number))
 }
 
 impl Engine for Reactor {
@@ -348,8 +260,14 @@ impl Engine for Reactor {
     fn start(&self) -> io::Result<()> {
         let made = {
             let mut run = lock(&self.run);
-            if !run.inboxes.is_empty() {
+            if !run.inboxes.is_empty() && is_here(&run) {
                 return Ok(());
+            }
+            if !run.inboxes.is_empty() {
+                // A start that led to no run was on another thread, which has that loop.
+                drop(run);
+                self.end();
+                run = lock(&self.run);
             }
             self.make_loops(&mut run)
         };
@@ -367,7 +285,8 @@ impl Engine for Reactor {
         }
         let mut run = lock(&self.run);
         self.start_watchdog(&mut run, &task);
-        let least = run.inboxes.iter().enumerate();
+        let live = run.inboxes.iter().enumerate();
+        let least = live.filter(|(_, inbox)| !inbox.is_shut());
         let Some((number, inbox)) = least.min_by_key(|(_, inbox)| inbox.load()) else {
             return Err(io::Error::other("the reactor does not serve"));
         };

@@ -6,7 +6,7 @@
 //! the deadline is.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Moment, earlier};
@@ -14,7 +14,7 @@ use crate::engine::Driven;
 
 /// Bits of a seat's number that say where it is; those above say which of its occupants is meant.
 const PLACE_BITS: u32 = 28;
-const GENERATIONS: u32 = 1 << 18;
+const GENERATIONS: u32 = 1 << 17;
 
 /// The largest pause between two looks over all seats.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -22,13 +22,16 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How far ahead a deadline is noted at most.
 const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Places that are kept free.
+const RESERVE: usize = 64;
+
 /// Deadlines that are not worth tidying up.
 const FEW: usize = 64;
 
 /// A place for a connection.
 pub(in crate::engine) struct Slot {
     pub(in crate::engine) driven: Option<Box<dyn Driven>>,
-    /// How many have sat here before, in 18 bits, and the marks of who does.
+    /// How many have sat here before, in 17 bits, and the marks of who does.
     state: u32,
     /// When its entry in the heap comes up, in ticks; 0 is never.
     armed: u32,
@@ -54,6 +57,8 @@ pub(in crate::engine) enum Mark {
     HasRoom = 1 << 28,
     /// The kernel has been asked to receive.
     Receives = 1 << 29,
+    /// The last receive that was asked for is one of every other.
+    IsOdd = 1 << 17,
     /// What it wrote has been sent by the kernel, and it has not been told.
     HasLanded = 1 << 18,
     /// It is to be told at once.
@@ -87,7 +92,8 @@ impl Slot {
 /// The connections of a loop.
 pub(in crate::engine) struct Seats {
     slots: Vec<Slot>,
-    free: Vec<u32>,
+    /// Places that are free, the one that has been for longest first.
+    free: VecDeque<u32>,
     pub(in crate::engine) clock: Clock,
     deadlines: BinaryHeap<Reverse<(Moment, u64)>>,
     /// When to look all seats over, for silence.
@@ -100,7 +106,7 @@ impl Seats {
     pub(in crate::engine) fn new() -> Self {
         Self {
             slots: Vec::new(),
-            free: Vec::new(),
+            free: VecDeque::new(),
             clock: Clock::default(),
             deadlines: BinaryHeap::new(),
             sweep: None,
@@ -110,7 +116,14 @@ impl Seats {
 
     /// Takes a place; it is empty until [`sit`](Self::sit).
     pub(in crate::engine) fn take(&mut self) -> u64 {
-        let place = self.free.pop().unwrap_or_else(|| {
+        // Some are left alone, so that none has many occupants in a short time: who asks for one who has
+        // long gone must not find another.
+        let again = if self.free.len() > RESERVE {
+            self.free.pop_front()
+        } else {
+            None
+        };
+        let place = again.unwrap_or_else(|| {
             self.slots.push(Slot {
                 driven: None,
                 state: 0,
@@ -128,7 +141,7 @@ impl Seats {
 
     /// Gives a place back that nobody has sat down at.
     pub(in crate::engine) fn give_back(&mut self, seat: u64) {
-        self.free.push(place(seat));
+        self.free.push_back(place(seat));
     }
 
     /// Seats a connection.
@@ -167,8 +180,8 @@ impl Seats {
     /// Frees the place of a connection that is lent out, and will not come back.
     pub(in crate::engine) fn vacate(&mut self, seat: u64) {
         if let Some(slot) = self.find(seat) {
-            slot.state = (slot.generation() + 1) % GENERATIONS;
-            self.free.push(place(seat));
+            slot.state = slot.generation();
+            self.free.push_back(place(seat));
         }
     }
 
@@ -184,8 +197,8 @@ impl Seats {
         let slot = self.get(seat)?;
         let driven = slot.driven.take();
         // Who is told of this seat from now on means somebody who is gone.
-        slot.state = (slot.generation() + 1) % GENERATIONS;
-        self.free.push(place(seat));
+        slot.state = slot.generation();
+        self.free.push_back(place(seat));
         driven
     }
 

@@ -12,12 +12,13 @@ use crate::engine::Wants;
 use crate::error::{Error, Step, Stop, catch, is_stop};
 use crate::handler::{MakeSession, MessageHandler, Next};
 use crate::live::Activity;
-use crate::request::{Extra, Link, Peer, cut_error};
+use crate::request::{Link, Peer, cut_error};
 use crate::telemetry::EndReason;
 use crate::turn::Turn;
 
 mod blocking;
 mod drive;
+mod pauses;
 
 /// A connection and its message handler.
 pub(crate) struct Session<H: MessageHandler> {
@@ -352,52 +353,6 @@ impl<H: MessageHandler> Session<H> {
             return self.link.stuck_deadline();
         }
         self.link.deadline(self.quiet_after())
-    }
-
-    /// Calls `tick` if it is time.
-    fn wake(&mut self, turn: &mut Turn) {
-        let at = self.link.peek().and_then(|extra| extra.wake_at);
-        let is_heard = matches!(self.phase, Phase::Open | Phase::Ending);
-        if !is_heard || at.is_none_or(|at| at > turn.now) {
-            return;
-        }
-        self.link.extra().wake_at = None;
-        let halt = self.call(Step::Handle, turn, |coded, peer| {
-            let next = coded.handler.tick(peer);
-            halt(next, peer.link)
-        });
-        if let Halt::Over(_) = halt {
-            self.finish(turn);
-        }
-    }
-
-    /// Ends a pause that nobody will, or somebody has.
-    fn end_pause(&mut self, turn: &mut Turn) {
-        while self.link.is_paused && self.phase != Phase::Over {
-            if !self.link.peek().is_none_or(Extra::is_pause_over) {
-                self.link.live().now(Activity::Busy);
-                let alarm = Arc::clone(&turn.conductor);
-                self.link.live().guard(alarm, self.link.seat);
-                return;
-            }
-            self.link.is_paused = false;
-            self.link.extra().pause_is_over();
-            self.link.live().unguard();
-            self.link.active = turn.now;
-            let halt = self.call(Step::Handle, turn, |coded, peer| {
-                let next = coded.handler.resumed(peer);
-                match (next, peer.link.peek()) {
-                    // Nobody could end it, and to call `resumed` again would never end.
-                    (Ok(Next::Pause), extra) if extra.is_none_or(|it| !it.can_pause()) => Halt::Dry,
-                    (next, _) => halt(next, peer.link),
-                }
-            });
-            match halt {
-                Halt::Over(_) => self.finish(turn),
-                _ if !self.is_held() => self.hear_on(turn),
-                _ => {}
-            }
-        }
     }
 }
 

@@ -14,13 +14,18 @@ pub(crate) trait Settle {
     fn settle(&self);
 }
 
+/// What the kernel is to send, and to which seats.
+type Flights = Vec<(u64, Arc<[u8]>)>;
+
 #[derive(Default)]
 struct PutOff {
     is_on: bool,
     /// The loop whose turn it is, if the kernel sends for it.
     ring: usize,
     /// What the kernel is to send, and to which seats.
-    flights: Vec<(u64, Arc<[u8]>)>,
+    flights: Flights,
+    /// Those of a turn in which this one was begun, by a handler that serves.
+    outer: Vec<(usize, Flights)>,
     outboxes: Vec<Outbox>,
     broadcasts: Vec<Arc<dyn Settle>>,
 }
@@ -32,6 +37,10 @@ thread_local! {
 /// A turn begins on this thread: of the loop `ring`, if the kernel sends for it, or else 0.
 pub(crate) fn begin(ring: usize) {
     PUT_OFF.with_borrow_mut(|put_off| {
+        if !put_off.flights.is_empty() && put_off.ring != ring {
+            let flights = std::mem::take(&mut put_off.flights);
+            put_off.outer.push((put_off.ring, flights));
+        }
         put_off.is_on = true;
         put_off.ring = ring;
     });
@@ -48,9 +57,16 @@ pub(super) fn fly(ring: usize, seat: u64, bytes: &Arc<[u8]>) -> bool {
     })
 }
 
-/// Takes what the kernel is to send.
-pub(crate) fn take_flights(flights: &mut Vec<(u64, Arc<[u8]>)>) {
-    PUT_OFF.with_borrow_mut(|put_off| std::mem::swap(&mut put_off.flights, flights));
+/// Takes what the kernel is to send for the loop `ring`.
+pub(crate) fn take_flights(ring: usize, flights: &mut Flights) {
+    PUT_OFF.with_borrow_mut(|put_off| {
+        if put_off.ring == ring {
+            std::mem::swap(&mut put_off.flights, flights);
+        }
+        while let Some(at) = put_off.outer.iter().position(|(it, _)| *it == ring) {
+            flights.extend(put_off.outer.swap_remove(at).1);
+        }
+    });
 }
 
 /// Whether a turn is on, on this thread.

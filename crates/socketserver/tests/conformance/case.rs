@@ -38,7 +38,7 @@ pub(crate) enum Engine {
     Reactor,
     /// Three loops: most connections are on another thread than the one that accepts.
     ReactorOfThree,
-    /// Two loops that are driven by io_uring, where the kernel allows it.
+    /// Two loops that are driven by `io_uring`, where the kernel allows it.
     #[cfg(feature = "uring")]
     ReactorUring,
 }

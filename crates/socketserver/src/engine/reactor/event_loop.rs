@@ -123,6 +123,7 @@ impl<P: Port> EventLoop<P> {
                 break;
             }
         }
+        self.hall.inbox.shut();
         self.end();
     }
 

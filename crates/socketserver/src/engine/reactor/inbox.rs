@@ -29,6 +29,8 @@ pub(super) enum Post {
 /// The inbox of a loop.
 pub(super) struct Inbox {
     posts: Mutex<Vec<Post>>,
+    /// Whether nobody reads it any more.
+    is_shut: AtomicBool,
     /// Whether there are any.
     is_full: AtomicBool,
     waker: Waker,
@@ -45,6 +47,7 @@ impl Inbox {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             posts: Mutex::default(),
+            is_shut: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
             waker: Waker::new()?,
             load: AtomicUsize::new(0),
@@ -69,12 +72,31 @@ impl Inbox {
     /// Hands `post` over; the loop is woken once for as many as come before it looks.
     pub(super) fn post(&self, post: Post) {
         let mut posts = lock(&self.posts);
+        if self.is_shut() {
+            // A connection is closed by this, which must not happen under the lock.
+            drop(posts);
+            return drop(post);
+        }
         posts.push(post);
         let was_full = self.is_full.swap(true, Ordering::SeqCst);
         drop(posts);
         if !was_full && OWN.get() != self.number() {
             self.waker.wake();
         }
+    }
+
+    /// Nobody reads it any more: what is in it is dropped, and what comes.
+    pub(super) fn shut(&self) {
+        let mut posts = lock(&self.posts);
+        self.is_shut.store(true, Ordering::SeqCst);
+        let left = std::mem::take(&mut *posts);
+        drop(posts);
+        drop(left);
+    }
+
+    /// Whether its loop has ended.
+    pub(super) fn is_shut(&self) -> bool {
+        self.is_shut.load(Ordering::SeqCst)
     }
 
     /// Whether something has been posted.

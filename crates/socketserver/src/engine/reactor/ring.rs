@@ -13,7 +13,7 @@ use super::event_loop::{EventLoop, Hall, Port, attend, finish, note};
 use super::inbox::Inbox;
 use super::watchdog::Watched;
 use crate::engine::Wants;
-use crate::engine::seats::Mark;
+use crate::engine::seats::{Mark, Slot};
 use crate::outbox::{Flight, Outbox, Way, turn};
 use crate::socket::Socket;
 
@@ -23,6 +23,10 @@ const BESIDE: u64 = INBOX - 1;
 
 /// In the token of a send: it is of an outbox.
 const OF_OUTBOX: u64 = 1 << 55;
+
+/// In the token of a receive: it alternates with each time that one is asked for, so that the end of
+/// an earlier one is not taken for that of the present.
+const ODD: u64 = 1 << 54;
 
 /// Operations that are queued at once.
 const ENTRIES: u32 = 4096;
@@ -139,9 +143,9 @@ impl RingPort {
                 payload,
             } => self.sent(hall, token, result, payload),
             Completion::Ended { token, armed } => {
-                mark_receive(hall, token, armed);
-                let wants = hall.call(token, |driven, turn| driven.end_input(None, turn));
-                finish(self, hall, token, wants);
+                let seat = mark_receive(hall, token, armed);
+                let wants = hall.call(seat, |driven, turn| driven.end_input(None, turn));
+                finish(self, hall, seat, wants);
             }
             Completion::ReceiveFailed {
                 token,
@@ -149,8 +153,8 @@ impl RingPort {
                 armed,
                 ..
             } => {
-                mark_receive(hall, token, armed);
-                self.starved.push(token);
+                let seat = mark_receive(hall, token, armed);
+                self.starved.push(seat);
             }
             Completion::ReceiveFailed {
                 token,
@@ -158,13 +162,13 @@ impl RingPort {
                 armed,
                 ..
             } => {
-                mark_receive(hall, token, armed);
-                let wants = hall.call(token, |driven, turn| driven.end_input(Some(error), turn));
-                finish(self, hall, token, wants);
+                let seat = mark_receive(hall, token, armed);
+                let wants = hall.call(seat, |driven, turn| driven.end_input(Some(error), turn));
+                finish(self, hall, seat, wants);
             }
             Completion::Cancelled { token, .. } => {
-                mark_receive(hall, token, false);
-                self.listen(hall, token);
+                let seat = mark_receive(hall, token, false);
+                self.listen(hall, seat);
             }
             Completion::Readable { token: BESIDE, .. } => {
                 self.beside = Beside::Unknown;
@@ -186,19 +190,19 @@ impl RingPort {
     }
 
     /// Hands what has come in over, with all else that has for the same connection.
-    fn received(&mut self, hall: &mut Hall, seat: u64, buffer: Buffer, armed: bool) {
-        let mut wants = self.hand_over(hall, seat, buffer, armed);
+    fn received(&mut self, hall: &mut Hall, token: u64, buffer: Buffer, armed: bool) {
+        let mut wants = self.hand_over(hall, token, buffer, armed);
         loop {
-            if self.read >= TURN || !self.later.is_empty() {
+            if self.read >= TURN || !self.later.is_empty() || self.next.is_some() {
                 break;
             }
             match self.ring.next() {
                 Some(Completion::Received {
-                    token,
+                    token: another,
                     buffer,
                     armed,
-                }) if token == seat => {
-                    wants = self.hand_over(hall, seat, buffer, armed);
+                }) if another == token => {
+                    wants = self.hand_over(hall, token, buffer, armed);
                 }
                 other => {
                     self.next = other;
@@ -206,23 +210,23 @@ impl RingPort {
                 }
             }
         }
-        finish(self, hall, seat, wants);
+        finish(self, hall, token & !ODD, wants);
     }
 
     #[inline]
     fn hand_over(
         &mut self,
         hall: &mut Hall,
-        seat: u64,
+        token: u64,
         buffer: Buffer,
         armed: bool,
     ) -> Option<Wants> {
         let bytes = self.ring.bytes(&buffer);
         self.read += bytes.len();
-        let wants = hall.call(seat, |driven, turn| driven.receive(bytes, turn));
+        let wants = hall.call(token & !ODD, |driven, turn| driven.receive(bytes, turn));
         self.ring.give_back(buffer);
         if !armed {
-            mark_receive(hall, seat, false);
+            mark_receive(hall, token, false);
         }
         wants
     }
@@ -276,12 +280,15 @@ impl RingPort {
         let (listens, receives) = (slot.has(Mark::Listens), slot.has(Mark::Receives));
         if listens && !receives {
             slot.mark(Mark::Receives, true);
+            slot.mark(Mark::Cancels, false);
+            slot.mark(Mark::IsOdd, !slot.has(Mark::IsOdd));
+            let token = receive_token(slot, seat);
             if let Some(driven) = slot.driven.as_deref() {
-                self.ring.receive(driven.socket().as_fd(), seat);
+                self.ring.receive(driven.socket().as_fd(), token);
             }
         } else if !listens && receives && !slot.has(Mark::Cancels) {
             slot.mark(Mark::Cancels, true);
-            self.ring.cancel_receive(seat);
+            self.ring.cancel_receive(receive_token(slot, seat));
         }
     }
 
@@ -346,12 +353,27 @@ fn land(
     false
 }
 
-/// Notes whether the kernel goes on to receive.
-fn mark_receive(hall: &mut Hall, seat: u64, armed: bool) {
-    if !armed && let Some(slot) = hall.seats.get(seat) {
+/// The token of the present receive at `seat`.
+fn receive_token(slot: &Slot, seat: u64) -> u64 {
+    if slot.has(Mark::IsOdd) {
+        seat | ODD
+    } else {
+        seat
+    }
+}
+
+/// Notes whether the kernel goes on to receive, if that was told of the present receive; tells for which
+/// seat.
+fn mark_receive(hall: &mut Hall, token: u64, armed: bool) -> u64 {
+    let seat = token & !ODD;
+    if !armed
+        && let Some(slot) = hall.seats.get(seat)
+        && receive_token(slot, seat) == token
+    {
         slot.mark(Mark::Receives, false);
         slot.mark(Mark::Cancels, false);
     }
+    seat
 }
 
 impl Port for RingPort {
@@ -369,7 +391,8 @@ impl Port for RingPort {
             return;
         };
         if !slot.has(Mark::Cancels) {
-            self.ring.cancel_receive(seat);
+            let token = receive_token(slot, seat);
+            self.ring.cancel_receive(token);
         }
         if let Some(driven) = slot.driven.as_deref() {
             // If it is only about to be asked, the number must not be another's by then. The end of
@@ -451,7 +474,7 @@ impl Port for RingPort {
 
     fn take_flights(&mut self, hall: &mut Hall) {
         let mut flights = std::mem::take(&mut self.flights);
-        turn::take_flights(&mut flights);
+        turn::take_flights(hall.inbox.number(), &mut flights);
         for (seat, bytes) in flights.drain(..) {
             if let Some(slot) = hall.seats.get(seat)
                 && let Some(driven) = slot.driven.as_deref()

@@ -271,9 +271,11 @@ impl Link {
         }
     }
 
-    /// Has the write timeout begin, unless it has.
+    /// Has the write timeout begin, unless it has, and anew where something has gone out since.
     pub(crate) fn watch_stuck(&mut self, now: Moment) {
-        if self.owes && self.peek().is_none_or(|extra| extra.stuck.is_none()) {
+        let noted = self.peek().and_then(|extra| extra.stuck);
+        let is_noted = |(_, sent)| sent == self.live().bytes_out();
+        if self.owes && !noted.is_some_and(is_noted) {
             self.watch_output(now);
         }
     }
@@ -288,7 +290,8 @@ impl Link {
         match self.extra().stuck {
             Some((since, before)) if before == sent => {
                 if now >= since.after(timeout) {
-                    self.live().note_cut(EndReason::WriteTimeout);
+                    // At once: its closing would wait as long again for the same peer.
+                    self.live().cut(EndReason::WriteTimeout);
                 }
             }
             _ => self.extra().stuck = Some((now, sent)),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use socketserver::codec::Chunks;
@@ -22,11 +22,18 @@ impl MessageHandler for Mirror {
     }
 }
 
-/// Bytes of which no two places look alike.
+/// So many bytes, of which no two near places look alike.
 pub(super) fn pattern(count: usize) -> Vec<u8> {
-    (0..count)
-        .map(|at| u8::try_from((at * 31 + (at >> 8) * 7 + (at >> 16)) % 251).unwrap())
-        .collect()
+    static PIECE: OnceLock<Vec<u8>> = OnceLock::new();
+    let piece = PIECE.get_or_init(|| {
+        let byte = |at: usize| (at * 31 + (at >> 8) * 7) % 251;
+        (0..99_991)
+            .map(|at| u8::try_from(byte(at)).unwrap())
+            .collect()
+    });
+    let mut bytes = piece.repeat(count / piece.len() + 1);
+    bytes.truncate(count);
+    bytes
 }
 
 sentences! {

@@ -22,8 +22,13 @@ fn ends_after_an_hour(play: &Play, reason: EndReason) {
     a_moment();
     assert_eq!(play.record.ends(), [], "a minute is left");
     play.time.advance(HOUR / 60);
+    // Silence is told late by a sixty-fourth at most.
+    play.time.advance(HOUR / 60);
     until("the hour is over", || {
-        // What is told late may be late by a sixty-fourth.
+        let infos = play.handle().connections();
+        infos.iter().all(|info| info.activity == Activity::Closing)
+    });
+    until("it is told", || {
         play.time.advance(Duration::from_secs(1));
         !play.record.ends().is_empty()
     });
