@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socketserver::{Broadcast, Builder, Driver, Next, Reactor, Tcp};
 
-use super::{Call, Kind, Stage, echo, patient, sentences, talk};
+use super::{Call, Kind, Stage, ask, echo, patient, sentences, talk};
 use crate::support::{connect, read_line, rest, within};
 
 /// Two clients who are served by two threads each leave the other's room for their own.
@@ -137,5 +137,32 @@ impl Latches {
         let (count, changed) = &*self.0;
         let mut count = changed.wait_while(count.lock().unwrap(), |it| *it == 0).unwrap();
         *count -= 1;
+    }
+}
+
+sentences! { parallel:
+    fn who_pauses_for_ever_and_resumes_itself_holds_up_nobody(kind) {
+        let play = Stage::new(kind).talk(|call, peer| match call {
+            Call::Line(b"round and round\n") | Call::Resumed => {
+                peer.resumer().resume();
+                Ok(Next::Pause)
+            }
+            call => echo(call, peer),
+        });
+        let mut busy: Vec<_> = (0..2).map(|_| play.connect()).collect();
+        let mut other: Vec<_> = (0..2).map(|_| play.connect()).collect();
+        for client in &mut busy {
+            client.write_all(b"round and round\n").unwrap();
+        }
+        for client in &mut other {
+            for _ in 0..10 {
+                assert_eq!(ask(client, "hello\n"), "hello\n", "{kind:?}");
+            }
+        }
+        for info in play.handle().connections() {
+            play.handle().disconnect(info.id);
+        }
+        play.until_count(0);
+        play.stop();
     }
 }
