@@ -246,6 +246,12 @@ impl Ring {
         submitted
     }
 
+    /// Whether the kernel has been told of everything that was queued.
+    #[inline]
+    pub fn is_submitted(&mut self) -> bool {
+        self.queue.unsubmitted() == 0
+    }
+
     /// Submits what is queued, and waits until a completion is there or `timeout` is over.
     ///
     /// It may return early, and does so for a signal.
@@ -264,7 +270,7 @@ impl Ring {
     /// Closes what waits to be closed, if everything is submitted.
     #[inline]
     fn close_submitted(&mut self) {
-        if !self.closing.is_empty() && self.queue.unsubmitted() == 0 {
+        if !self.closing.is_empty() && self.is_submitted() {
             self.closing.clear();
         }
     }

@@ -103,7 +103,7 @@ impl Queue {
         self.bytes = 0;
         self.sent = 0;
         self.first_follows = false;
-        self.in_flight = 0;
+        // What is in flight is so until it has landed.
     }
 }
 

@@ -13,6 +13,9 @@ use crate::outbox::{Outbox, Way, turn};
 use crate::socket::Socket;
 use crate::turn::Turn;
 
+/// How often a turn reads its posts anew before it sees to its sockets again.
+const ROUNDS: usize = 4;
+
 /// How a loop hears of its sockets.
 pub(super) trait Port {
     /// How outboxes of its connections are sent.
@@ -155,15 +158,18 @@ impl<P: Port> EventLoop<P> {
         Ok(is_ready)
     }
 
-    /// Sends what the turn has put off, and hears what that has led to.
+    /// Sends what the turn has put off, and hears what that has led to; what that leads to without end
+    /// is left to the next turns, which do not wait then.
     fn end_turn(&mut self) {
+        let mut rounds = 0;
         loop {
             let Self { hall, port } = self;
             turn::settle(|outbox| port.send(hall, outbox));
             port.take_flights(hall);
-            if !self.hall.inbox.is_full() {
+            if !self.hall.inbox.is_full() || rounds == ROUNDS {
                 break;
             }
+            rounds += 1;
             self.read_posts();
         }
         turn::end();

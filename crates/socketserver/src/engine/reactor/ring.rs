@@ -56,6 +56,8 @@ pub(super) struct RingPort {
     flights: Vec<(u64, Arc<[u8]>)>,
     /// Output buffers that are not in use.
     outputs: Vec<Vec<u8>>,
+    /// Sockets of those who have left, of which the kernel may yet be asked something by number.
+    parting: Vec<Arc<Socket>>,
 }
 
 /// The descriptor that is waited for beside the loop's own.
@@ -107,6 +109,7 @@ impl EventLoop<RingPort> {
                 starved: Vec::new(),
                 flights: Vec::new(),
                 outputs: Vec::new(),
+                parting: Vec::new(),
             },
         })
     }
@@ -390,12 +393,17 @@ impl Port for RingPort {
 
     fn remove(&mut self, hall: &mut Hall, seat: u64) {
         // The kernel holds the socket as long as it receives from it.
-        if let Some(slot) = hall.seats.get(seat)
-            && slot.has(Mark::Receives)
-            && !slot.has(Mark::Cancels)
-        {
+        let Some(slot) = hall.seats.get(seat).filter(|it| it.has(Mark::Receives)) else {
+            return;
+        };
+        if !slot.has(Mark::Cancels) {
             let token = receive_token(slot, seat);
             self.ring.cancel_receive(token);
+        }
+        if let Some(driven) = slot.driven.as_deref() {
+            // If it is only about to be asked, the number must not be another's by then. The end of
+            // the receive ends the wait.
+            self.parting.push(Arc::clone(driven.socket()));
         }
     }
 
@@ -418,6 +426,9 @@ impl Port for RingPort {
         std::mem::swap(&mut self.waiting, &mut self.later);
         hall.watched.sleeps();
         self.ring.wait(timeout)?;
+        if self.ring.is_submitted() {
+            self.parting.clear();
+        }
         hall.watched.wakes();
         hall.begin_turn(Self::FLIES);
         let mut is_ready = false;

@@ -1,15 +1,17 @@
 //! Where several things meet: two rooms and two loops, a timer in a pause at the end of the input, a
 //! resumer that ends its own pause.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::Shutdown;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
-use socketserver::{Broadcast, Next};
+use socketserver::{Broadcast, Builder, Driver, Next, Reactor, Tcp};
 
-use super::{Call, Kind, Stage, patient, sentences};
-use crate::support::{read_line, rest};
+use super::{Call, Kind, Stage, ask, echo, patient, sentences, talk};
+use crate::support::{connect, read_line, rest, within};
 
 /// Two clients who are served by two threads each leave the other's room for their own.
 fn changes_rooms(kind: Kind) {
@@ -73,6 +75,94 @@ sentences! {
         client.write_all(b"work").unwrap();
         client.shutdown(Shutdown::Write).unwrap();
         assert_eq!(rest(&mut client).unwrap(), b"tick\ntick\n", "{kind:?}");
+        play.stop();
+    }
+}
+
+#[test]
+fn the_number_of_a_descriptor_that_closes_is_nobody_elses_while_the_kernel_may_be_asked_to_read_it() {
+    let (send, resumers) = mpsc::channel();
+    let (gate, blocked) = (Latches::default(), Latches::default());
+    let (opens, tells) = (gate.clone(), blocked.clone());
+    let is_next_to_hold = Arc::new(AtomicBool::new(false));
+    let holds = Arc::clone(&is_next_to_hold);
+    let handler = talk(move |call, peer| match call {
+        Call::Line(b"pause\n") => {
+            send.send((peer.id(), peer.resumer())).unwrap();
+            Ok(Next::Pause)
+        }
+        Call::Setup if holds.swap(false, Ordering::SeqCst) => {
+            tells.open();
+            opens.wait();
+            Ok(Next::Continue)
+        }
+        call => echo(call, peer),
+    });
+    let engine = Reactor::new(1).driver(Driver::Uring);
+    let server = Builder::new(Tcp::default(), engine);
+    let server = server.bind("127.0.0.1:0", handler).unwrap().start().unwrap();
+    for round in 0..20 {
+        let mut client = connect(&server);
+        client.write_all(b"pause\n").unwrap();
+        let (id, resumer) = resumers.recv().unwrap();
+        // While the loop is held up by a newcomer, there comes what it will do before it accepts the
+        // next one.
+        is_next_to_hold.store(true, Ordering::SeqCst);
+        let holder = connect(&server);
+        blocked.wait();
+        resumer.resume();
+        server.handle().disconnect(id);
+        let mut next = connect(&server);
+        next.write_all(b"hello\n").unwrap();
+        // The next number that is free is to be that of the one that closes.
+        let files: Vec<_> = (0..64).map(|_| File::open("/dev/null").unwrap()).collect();
+        gate.open();
+        assert_eq!(read_line(&mut next), "hello\n", "round {round}");
+        drop((files, holder));
+    }
+    within(move || server.stop()).unwrap();
+}
+
+/// A door that each opening opens once.
+#[derive(Clone, Default)]
+struct Latches(Arc<(Mutex<usize>, Condvar)>);
+
+impl Latches {
+    fn open(&self) {
+        *self.0.0.lock().unwrap() += 1;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let (count, changed) = &*self.0;
+        let mut count = changed.wait_while(count.lock().unwrap(), |it| *it == 0).unwrap();
+        *count -= 1;
+    }
+}
+
+sentences! { parallel:
+    fn who_pauses_for_ever_and_resumes_itself_holds_up_nobody(kind) {
+        let play = Stage::new(kind).talk(|call, peer| match call {
+            Call::Line(b"round and round\n") | Call::Resumed => {
+                peer.resumer().resume();
+                Ok(Next::Pause)
+            }
+            call => echo(call, peer),
+        });
+        let mut busy: Vec<_> = (0..2).map(|_| play.connect()).collect();
+        let mut other: Vec<_> = (0..2).map(|_| play.connect()).collect();
+        for client in &mut busy {
+            client.write_all(b"round and round\n").unwrap();
+        }
+        for client in &mut other {
+            for _ in 0..10 {
+                assert_eq!(ask(client, "hello\n"), "hello\n", "{kind:?}");
+            }
+        }
+        for info in play.handle().connections() {
+            play.handle().disconnect(info.id);
+        }
+        play.until_count(0);
         play.stop();
     }
 }
