@@ -7,15 +7,21 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socketserver_sys::ring::{Buffer, Completion, Payload, Ring, Settings};
+use socketserver_sys::ring::{Completion, Payload, Ring, Settings};
 
 use super::event_loop::{EventLoop, Hall, Port, attend, finish, note};
 use super::inbox::Inbox;
 use super::watchdog::Watched;
 use crate::engine::Wants;
-use crate::engine::seats::{Mark, Slot};
-use crate::outbox::{Flight, Outbox, Way, turn};
+use crate::engine::seats::Mark;
+use crate::outbox::{Outbox, Way, turn};
 use crate::socket::Socket;
+
+mod receiving;
+mod sending;
+
+use receiving::{mark_receive, receive_token};
+use sending::outbox_at;
 
 /// Tokens of what is no connection: above any seat.
 const INBOX: u64 = (1 << 56) - 1;
@@ -33,10 +39,6 @@ const ENTRIES: u32 = 4096;
 
 /// Bytes that are read in a turn, and then some.
 const TURN: usize = 256 << 10;
-
-/// Output buffers that are kept for use again, and the largest that are.
-const KEPT: usize = 1024;
-const KEPT_BYTES: usize = 16 << 10;
 
 pub(super) struct RingPort {
     ring: Ring,
@@ -116,25 +118,6 @@ impl EventLoop<RingPort> {
 }
 
 impl RingPort {
-    /// The next thing to see to in this turn.
-    ///
-    /// Once enough has been read in it, each connection is heard once more, and what else has come in
-    /// waits, in its order, while what has been sent is heard of: who floods must not keep others
-    /// waiting, nor fill their outboxes faster than they are emptied.
-    fn next(&mut self) -> Option<Completion> {
-        loop {
-            let waiting = self.waiting.pop_front().or_else(|| self.next.take());
-            let completion = waiting.or_else(|| self.ring.next())?;
-            let Some(token) = input_token(&completion).filter(|_| self.read >= TURN) else {
-                return Some(completion);
-            };
-            if self.heard.insert(token & !ODD) {
-                return Some(completion);
-            }
-            self.later.push_back(completion);
-        }
-    }
-
     /// Something has happened; tells whether what is waited for beside is readable.
     fn complete(&mut self, hall: &mut Hall, completion: Completion) -> bool {
         match completion {
@@ -194,192 +177,6 @@ impl RingPort {
         }
         false
     }
-
-    /// Hands what has come in over, with all else that has for the same connection.
-    fn received(&mut self, hall: &mut Hall, token: u64, buffer: Buffer, armed: bool) {
-        let mut wants = self.hand_over(hall, token, buffer, armed);
-        loop {
-            if self.read >= TURN || !self.waiting.is_empty() || self.next.is_some() {
-                break;
-            }
-            match self.ring.next() {
-                Some(Completion::Received {
-                    token: another,
-                    buffer,
-                    armed,
-                }) if another == token => {
-                    wants = self.hand_over(hall, token, buffer, armed);
-                }
-                other => {
-                    self.next = other;
-                    break;
-                }
-            }
-        }
-        finish(self, hall, token & !ODD, wants);
-    }
-
-    #[inline]
-    fn hand_over(
-        &mut self,
-        hall: &mut Hall,
-        token: u64,
-        buffer: Buffer,
-        armed: bool,
-    ) -> Option<Wants> {
-        let bytes = self.ring.bytes(&buffer);
-        self.read += bytes.len();
-        let wants = hall.call(token & !ODD, |driven, turn| driven.receive(bytes, turn));
-        self.ring.give_back(buffer);
-        if !armed {
-            mark_receive(hall, token, false);
-        }
-        wants
-    }
-
-    /// A send is over.
-    fn sent(&mut self, hall: &mut Hall, token: u64, result: io::Result<usize>, payload: Payload) {
-        let seat = token & !OF_OUTBOX;
-        let goes_on = land(hall, seat, token != seat, result, &payload);
-        if let Payload::Owned(mut bytes) = payload
-            && bytes.capacity() <= KEPT_BYTES
-            && self.outputs.len() < KEPT
-        {
-            bytes.clear();
-            self.outputs.push(bytes);
-        }
-        if goes_on {
-            return;
-        }
-        if let Some(outbox) = outbox_at(hall, seat) {
-            self.take_off(hall, seat, &outbox);
-        }
-        let is_busy = hall
-            .seats
-            .get(seat)
-            .is_some_and(|slot| slot.has(Mark::Listens) && !slot.has(Mark::AwaitsRoom));
-        if !is_busy {
-            attend(self, hall, seat);
-        }
-    }
-
-    /// Has the kernel send what waits in an outbox, unless it sends already.
-    fn take_off(&mut self, hall: &mut Hall, seat: u64, outbox: &Outbox) {
-        let Some(driven) = hall.seats.get(seat).and_then(|slot| slot.driven.as_deref()) else {
-            return;
-        };
-        if let Some(flight) = outbox.take_off() {
-            let payload = match flight {
-                Flight::Shared(bytes) => Payload::Shared(bytes),
-                Flight::Joined(bytes) => Payload::Owned(bytes),
-            };
-            self.ring
-                .send(driven.socket().as_fd(), payload, seat | OF_OUTBOX);
-        }
-    }
-
-    /// Asks the kernel to receive, if that is wanted and it does not, or to stop.
-    fn listen(&mut self, hall: &mut Hall, seat: u64) {
-        let Some(slot) = hall.seats.get(seat) else {
-            return;
-        };
-        let (listens, receives) = (slot.has(Mark::Listens), slot.has(Mark::Receives));
-        if listens && !receives {
-            slot.mark(Mark::Receives, true);
-            slot.mark(Mark::Cancels, false);
-            slot.mark(Mark::IsOdd, !slot.has(Mark::IsOdd));
-            let token = receive_token(slot, seat);
-            if let Some(driven) = slot.driven.as_deref() {
-                self.ring.receive(driven.socket().as_fd(), token);
-            }
-        } else if !listens && receives && !slot.has(Mark::Cancels) {
-            slot.mark(Mark::Cancels, true);
-            self.ring.cancel_receive(receive_token(slot, seat));
-        }
-    }
-
-    /// Receives again for those that had no buffer.
-    fn feed(&mut self, hall: &mut Hall) {
-        let mut starved = std::mem::take(&mut self.starved);
-        for seat in starved.drain(..) {
-            self.listen(hall, seat);
-        }
-        self.starved = starved;
-    }
-}
-
-/// The token of a receive that it is of: the order of these counts.
-fn input_token(completion: &Completion) -> Option<u64> {
-    match completion {
-        Completion::Received { token, .. }
-        | Completion::Ended { token, .. }
-        | Completion::ReceiveFailed { token, .. }
-        | Completion::Cancelled { token, .. } => Some(*token),
-        _ => None,
-    }
-}
-
-fn outbox_at(hall: &mut Hall, seat: u64) -> Option<Outbox> {
-    let slot = hall.seats.get(seat)?;
-    slot.driven.as_deref()?.outbox().cloned()
-}
-
-/// Tells the connection what has been sent, or leaves that for later; tells whether nothing else is
-/// to be done about it.
-fn land(
-    hall: &mut Hall,
-    seat: u64,
-    of_outbox: bool,
-    result: io::Result<usize>,
-    payload: &Payload,
-) -> bool {
-    let Some(slot) = hall.seats.get(seat) else {
-        return true;
-    };
-    if of_outbox {
-        let outbox = slot.driven.as_deref().and_then(|driven| driven.outbox());
-        let waits = outbox.is_some_and(|outbox| outbox.landed(&result, payload.bytes()));
-        return !waits && slot.has(Mark::Listens) && !slot.has(Mark::AwaitsRoom);
-    }
-    let count = *result.as_ref().unwrap_or(&0);
-    let rest = payload.bytes().get(count..).unwrap_or_default();
-    if result.is_ok() && rest.is_empty() && !slot.has(Mark::AwaitsLanding) {
-        // It is told when it is called next; its memory would have to be fetched for this.
-        slot.mark(Mark::HasLanded, true);
-        return true;
-    }
-    hall.call(seat, |driven, turn| {
-        if result.is_ok() && !rest.is_empty() {
-            driven.landed_short(rest, turn);
-        } else {
-            driven.landed(result.map(drop), turn);
-        }
-        Wants::default()
-    });
-    false
-}
-
-/// The token of the present receive at `seat`.
-fn receive_token(slot: &Slot, seat: u64) -> u64 {
-    if slot.has(Mark::IsOdd) {
-        seat | ODD
-    } else {
-        seat
-    }
-}
-
-/// Notes whether the kernel goes on to receive, if that was told of the present receive; tells for which
-/// seat.
-fn mark_receive(hall: &mut Hall, token: u64, armed: bool) -> u64 {
-    let seat = token & !ODD;
-    if !armed
-        && let Some(slot) = hall.seats.get(seat)
-        && receive_token(slot, seat) == token
-    {
-        slot.mark(Mark::Receives, false);
-        slot.mark(Mark::Cancels, false);
-    }
-    seat
 }
 
 impl Port for RingPort {

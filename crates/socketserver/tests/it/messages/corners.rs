@@ -80,7 +80,8 @@ sentences! {
 }
 
 #[test]
-fn the_number_of_a_descriptor_that_closes_is_nobody_elses_while_the_kernel_may_be_asked_to_read_it() {
+fn the_number_of_a_descriptor_that_closes_is_nobody_elses_while_the_kernel_may_be_asked_to_read_it()
+{
     let (send, resumers) = mpsc::channel();
     let (gate, blocked) = (Latches::default(), Latches::default());
     let (opens, tells) = (gate.clone(), blocked.clone());
@@ -100,7 +101,11 @@ fn the_number_of_a_descriptor_that_closes_is_nobody_elses_while_the_kernel_may_b
     });
     let engine = Reactor::new(1).driver(Driver::Uring);
     let server = Builder::new(Tcp::default(), engine);
-    let server = server.bind("127.0.0.1:0", handler).unwrap().start().unwrap();
+    let server = server
+        .bind("127.0.0.1:0", handler)
+        .unwrap()
+        .start()
+        .unwrap();
     for round in 0..20 {
         let mut client = connect(&server);
         client.write_all(b"pause\n").unwrap();
@@ -135,7 +140,9 @@ impl Latches {
 
     fn wait(&self) {
         let (count, changed) = &*self.0;
-        let mut count = changed.wait_while(count.lock().unwrap(), |it| *it == 0).unwrap();
+        let mut count = changed
+            .wait_while(count.lock().unwrap(), |it| *it == 0)
+            .unwrap();
         *count -= 1;
     }
 }
