@@ -84,6 +84,9 @@ pub enum Driver {
     /// `io_uring(7)`, with the feature `uring` and where the kernel has and allows it; otherwise
     /// epoll, with one line in the log.
     ///
+    /// Each loop lends the kernel 4 MiB of buffers to receive into. What has come into them from a peer
+    /// before it is held up is kept beside what the limits let it have.
+    ///
     /// It makes a tenth or less of the system calls, which pays where many connections are sent the
     /// same; containers often forbid it.
     Uring,
