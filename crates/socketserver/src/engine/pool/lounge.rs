@@ -47,6 +47,8 @@ pub(super) struct State {
     count: usize,
     /// Those that are lent out.
     out: usize,
+    /// How many of the queue are served before the poller is looked at again.
+    round: usize,
     due: Vec<u64>,
 }
 
@@ -63,11 +65,20 @@ impl State {
             && !slot.has(Mark::IsQueued)
         {
             slot.mark(Mark::IsQueued, true);
-            // Whoever has it looks at its news before bringing it back.
+            // Whoever has it puts it there when bringing it back.
             if !slot.has(Mark::IsOut) {
                 self.queue.push_back(seat);
             }
         }
+    }
+}
+
+impl State {
+    /// Frees the seat of a connection that will not come back.
+    fn vacate(&mut self, seat: u64) {
+        self.seats.vacate(seat);
+        self.resumed.retain(|(it, _)| *it != seat);
+        self.count -= 1;
     }
 }
 
@@ -85,6 +96,7 @@ impl Lounge {
                 until: None,
                 count: 0,
                 out: 0,
+                round: 0,
                 due: Vec::new(),
             }),
             is_watched: AtomicBool::new(false),
@@ -133,9 +145,10 @@ impl Lounge {
         Ok(())
     }
 
-    /// Whether somebody waits to be served.
+    /// Whether somebody waits to be served, or is to be waited for and nobody does.
     pub(super) fn has_work(&self) -> bool {
-        !lock(&self.state).queue.is_empty()
+        let state = lock(&self.state);
+        !state.queue.is_empty() || state.count > state.out && !self.is_watched()
     }
 
     /// Begins to wait for the connections, if there are any and nobody does.
@@ -187,14 +200,25 @@ impl Lounge {
             state.enqueue(seat);
         }
         state.due = due;
+        state.round = state.queue.len();
     }
 
     /// Serves the first of the queue; `false` if it is empty.
     pub(super) fn serve_next(&self, kit: &mut Kit) -> bool {
         let mut state = lock(&self.state);
+        if state.round == 0
+            && !state.queue.is_empty()
+            && !self.is_watched.swap(true, Ordering::SeqCst)
+        {
+            // Those that have always more to say must not keep the others from being heard.
+            drop(state);
+            self.watch(kit);
+            state = lock(&self.state);
+        }
         let Some(seat) = state.queue.pop_front() else {
             return false;
         };
+        state.round = state.round.saturating_sub(1);
         let Some(mut driven) = state.seats.lend(seat) else {
             return true;
         };
@@ -206,33 +230,27 @@ impl Lounge {
             (self.call)();
             state = lock(&self.state);
         }
-        loop {
-            let news = take_news(&mut state, seat);
-            kit.turn.now = state.seats.clock.moment();
-            drop(state);
-            let (wants, is_readable) = news.attend(&mut *driven, kit);
-            state = lock(&self.state);
-            if wants.is_over {
-                state.seats.vacate(seat);
-                state.count -= 1;
-                state.out -= 1;
-                drop(state);
-                if !driven.closes_at_once() {
-                    self.poller.remove(&**driven.socket());
-                }
-                driven.close();
-                return true;
-            }
-            if self.bring_back(&mut state, seat, &*driven, wants, is_readable) {
-                state.seats.bring_back(seat, driven);
-                break;
-            }
-        }
+        let news = take_news(&mut state, seat);
+        kit.turn.now = state.seats.clock.moment();
+        drop(state);
+        let (wants, is_readable) = news.attend(&mut *driven, kit);
+        state = lock(&self.state);
         state.out -= 1;
+        if wants.is_over {
+            state.vacate(seat);
+            drop(state);
+            if !driven.closes_at_once() {
+                self.poller.remove(&**driven.socket());
+            }
+            driven.close();
+            return true;
+        }
+        self.bring_back(&mut state, seat, &*driven, wants, is_readable);
+        state.seats.bring_back(seat, driven);
         true
     }
 
-    /// Notes what a connection wants before it is brought back; `false` if it has news already.
+    /// Notes what a connection wants before it is brought back, and that it has news already.
     fn bring_back(
         &self,
         state: &mut State,
@@ -240,14 +258,14 @@ impl Lounge {
         driven: &dyn Driven,
         wants: Wants,
         is_readable: bool,
-    ) -> bool {
+    ) {
         if let Some(at) = wants.at {
             let now = state.seats.clock.moment();
             state.seats.arm(seat, at, now);
             self.hurry(state);
         }
         let Some(slot) = state.seats.find(seat) else {
-            return true;
+            return;
         };
         if is_readable {
             slot.mark(Mark::Readable, true);
@@ -263,16 +281,12 @@ impl Lounge {
             // What is ready already is told anew.
             let _ = self.poller.modify(&**driven.socket(), seat, interest);
         }
-        if slot.has(Mark::IsQueued) {
-            return false;
-        }
-        if wants.input && slot.has(Mark::Readable) {
+        if slot.has(Mark::IsQueued) || wants.input && slot.has(Mark::Readable) {
             // It has had its share; others come first.
             slot.mark(Mark::IsQueued, true);
             state.queue.push_back(seat);
         }
         state.seats.watch_silence_of(driven);
-        true
     }
 
     /// Wakes the thread that waits if it would wait for too long.
@@ -293,8 +307,7 @@ impl Lounge {
             let Some(mut driven) = state.seats.lend(seat) else {
                 continue;
             };
-            state.seats.vacate(seat);
-            state.count -= 1;
+            state.vacate(seat);
             drop(state);
             let error = io::Error::new(io::ErrorKind::ConnectionAborted, "the server has stopped");
             driven.end_input(Some(error), &mut kit.turn);

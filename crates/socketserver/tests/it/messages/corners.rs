@@ -156,7 +156,7 @@ sentences! { parallel:
             }
             call => echo(call, peer),
         });
-        let mut busy: Vec<_> = (0..2).map(|_| play.connect()).collect();
+        let mut busy: Vec<_> = (0..6).map(|_| play.connect()).collect();
         let mut other: Vec<_> = (0..2).map(|_| play.connect()).collect();
         for client in &mut busy {
             client.write_all(b"round and round\n").unwrap();
