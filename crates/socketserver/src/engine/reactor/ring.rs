@@ -17,9 +17,11 @@ use crate::engine::seats::Mark;
 use crate::outbox::{Outbox, Way, turn};
 use crate::socket::Socket;
 
+mod hunger;
 mod receiving;
 mod sending;
 
+use hunger::Hunger;
 use receiving::{mark_receive, receive_token};
 use sending::outbox_at;
 
@@ -52,8 +54,7 @@ pub(super) struct RingPort {
     heard: HashSet<u64>,
     /// Bytes that have been read in this turn.
     read: usize,
-    /// Who is to receive again once there are buffers.
-    starved: Vec<u64>,
+    hunger: Hunger,
     /// What the kernel is to send at the end of a turn; empty between two.
     flights: Vec<(u64, Arc<[u8]>)>,
     /// Output buffers that are not in use.
@@ -108,7 +109,7 @@ impl EventLoop<RingPort> {
                 later: VecDeque::new(),
                 heard: HashSet::new(),
                 read: 0,
-                starved: Vec::new(),
+                hunger: Hunger::default(),
                 flights: Vec::new(),
                 outputs: Vec::new(),
                 parting: Vec::new(),
@@ -143,7 +144,7 @@ impl RingPort {
                 ..
             } => {
                 let seat = mark_receive(hall, token, armed);
-                self.starved.push(seat);
+                self.hunger.starves(seat);
             }
             Completion::ReceiveFailed {
                 token,
@@ -189,6 +190,7 @@ impl Port for RingPort {
     }
 
     fn remove(&mut self, hall: &mut Hall, seat: u64) {
+        self.hunger.is_fed(seat);
         // The kernel holds the socket as long as it receives from it.
         let Some(slot) = hall.seats.get(seat).filter(|it| it.has(Mark::Receives)) else {
             return;

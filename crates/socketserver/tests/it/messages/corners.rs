@@ -11,7 +11,7 @@ use std::time::Duration;
 use socketserver::{Broadcast, Builder, Driver, Next, Reactor, Tcp};
 
 use super::{Call, Kind, Stage, ask, echo, patient, sentences, talk};
-use crate::support::{connect, read_line, rest, within};
+use crate::support::{connect, read_line, rest, until, within};
 
 /// Two clients who are served by two threads each leave the other's room for their own.
 fn changes_rooms(kind: Kind) {
@@ -172,4 +172,47 @@ sentences! { parallel:
         play.until_count(0);
         play.stop();
     }
+}
+
+#[test]
+fn several_floods_do_not_starve_who_says_little_on_a_ring() {
+    let server = Builder::new(Tcp::default(), Reactor::new(1).driver(Driver::Uring))
+        .bind(
+            "127.0.0.1:0",
+            talk(|call, peer| {
+                if let Call::Line(b"me\n") = call {
+                    peer.write(b"you\n")?;
+                }
+                Ok(Next::Continue)
+            }),
+        )
+        .unwrap()
+        .start()
+        .unwrap();
+    let flooders: Vec<_> = (0..8)
+        .map(|_| {
+            let client = connect(&server);
+            let mut sender = client.try_clone().unwrap();
+            let lines = b"flood\n".repeat(100_000);
+            let sending = std::thread::spawn(move || while sender.write_all(&lines).is_ok() {});
+            (client, sending)
+        })
+        .collect();
+    until("all flood", || {
+        let infos = server.handle().connections();
+        infos.len() == 8 && infos.iter().all(|info| info.bytes_in > 1 << 20)
+    });
+    for _ in 0..3 {
+        // It fails if no answer comes within the tests' patience.
+        let mut client = connect(&server);
+        for _ in 0..2 {
+            client.write_all(b"me\n").unwrap();
+            assert_eq!(read_line(&mut client), "you\n");
+        }
+    }
+    for (client, sending) in flooders {
+        client.shutdown(Shutdown::Both).unwrap();
+        sending.join().unwrap();
+    }
+    within(move || server.stop()).unwrap();
 }

@@ -63,6 +63,7 @@ impl RingPort {
     ) -> Option<Wants> {
         let bytes = self.ring.bytes(&buffer);
         self.read += bytes.len();
+        self.hunger.is_fed(token & !ODD);
         let wants = hall.call(token & !ODD, |driven, turn| driven.receive(bytes, turn));
         self.ring.give_back(buffer);
         if !armed {
@@ -93,11 +94,9 @@ impl RingPort {
 
     /// Receives again for those that had no buffer.
     pub(super) fn feed(&mut self, hall: &mut Hall) {
-        let mut starved = std::mem::take(&mut self.starved);
-        for seat in starved.drain(..) {
+        for seat in self.hunger.ask() {
             self.listen(hall, seat);
         }
-        self.starved = starved;
     }
 }
 
