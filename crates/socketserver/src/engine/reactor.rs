@@ -303,8 +303,7 @@ impl Engine for Reactor {
     }
 
     fn wait(&self, fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
-        self.with_own(|own| own.run_beside(fd, timeout))?;
-        Ok(true)
+        self.with_own(|own| own.run_beside(fd, timeout))
     }
 
     fn stop(&self) {

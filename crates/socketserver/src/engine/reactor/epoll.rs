@@ -113,6 +113,7 @@ fn outbox_at(hall: &mut Hall, seat: u64) -> Option<Outbox> {
 impl Port for EpollPort {
     const WAY: fn(u64) -> Way = Way::Loop;
     const FLIES: bool = false;
+    const MAY_REST: bool = true;
 
     fn add(&mut self, socket: &Arc<Socket>, seat: u64) -> io::Result<()> {
         self.poller.add(&**socket, seat, Interest::Changes)

@@ -22,6 +22,8 @@ pub(super) trait Port {
     const WAY: fn(u64) -> Way;
     /// Whether the kernel sends for it.
     const FLIES: bool;
+    /// Whether it has nothing to do while nobody has a seat.
+    const MAY_REST: bool;
 
     /// Waits for the socket at `seat` from now on.
     fn add(&mut self, socket: &Arc<Socket>, seat: u64) -> io::Result<()>;
@@ -130,17 +132,24 @@ impl<P: Port> EventLoop<P> {
         self.end();
     }
 
-    /// Serves until `beside` is readable or `timeout` is over.
+    /// Serves until `beside` is readable or `timeout` is over; `false` if there is nothing to serve, and
+    /// whoever has `beside` can wait for it alone.
     pub(super) fn run_beside(
         &mut self,
         beside: BorrowedFd<'_>,
         timeout: Option<Duration>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
+        if P::MAY_REST && self.hall.seats.is_empty() && !self.hall.inbox.is_full() {
+            // Nobody has a seat that something could be posted for: one wait is enough, which is what
+            // datagrams are served by.
+            self.hall.watched.sleeps();
+            return Ok(false);
+        }
         let began = Instant::now();
         loop {
             let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
             if self.turn(Some(beside), left)? || left.is_some_and(|left| left.is_zero()) {
-                return Ok(());
+                return Ok(true);
             }
         }
     }

@@ -55,7 +55,7 @@ impl Own {
         &mut self,
         fd: BorrowedFd<'_>,
         timeout: Option<Duration>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         either!(self, it => it.run_beside(fd, timeout))
     }
 

@@ -183,6 +183,8 @@ impl RingPort {
 impl Port for RingPort {
     const WAY: fn(u64) -> Way = Way::Ring;
     const FLIES: bool = true;
+    // The kernel may have something to be told of those who have gone.
+    const MAY_REST: bool = false;
 
     fn add(&mut self, _socket: &Arc<Socket>, _seat: u64) -> io::Result<()> {
         // It is received from as soon as its handler is set up.
