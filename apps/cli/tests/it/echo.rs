@@ -57,7 +57,10 @@ fn a_line_that_is_too_long_is_answered_and_the_next_one_heard_on_every_engine() 
         assert_eq!(client.line(), told, "{engine}");
         assert_eq!(client.line(), format!("{} short\n", client.name));
         let logged = format!("{} sent a line that is too long\n", client.name);
+        let last = format!("{} short\n", client.name);
+        // What the program writes to its log is read here a little later.
         until("it is logged", || program.log().contains(&logged));
+        until("the next is logged", || program.log().ends_with(&last));
         // Once, and nothing of the line itself.
         assert_eq!(program.log().lines().count(), 2, "{engine}");
     }
