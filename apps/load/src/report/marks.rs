@@ -45,6 +45,7 @@ pub(crate) fn write(findings: &Findings) -> String {
 ## Marks
 
 **{count} of {all} reached.**
+Where one is missed, [the profile](profile.md) says where the time goes.
 
 Ratios of processor time for each message unless the title says otherwise, by {rounds} pairs of measurements.
 The *control's spread* is how far a second instance of the lower server strays from the first: the larger of half the distance between the quartiles of their ratio, and the distance of its median from 1.
