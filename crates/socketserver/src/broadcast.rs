@@ -143,7 +143,8 @@ impl Broadcast {
     /// Adds a connection as [`join`](Self::join) does, after `first` has run; no message is sent in
     /// between, so what `first` pushes comes before everything else, and nothing is missed.
     ///
-    /// `first` must not use the set, which waits for it to return.
+    /// `first` must not use the set, which waits for it to return, nor wait for a lock that somebody holds
+    /// who sends to it.
     ///
     /// # Errors
     ///
